@@ -1,0 +1,38 @@
+"""Errors that name the blame. Each carries one sentence for the person, who learns from it what to do.
+
+`WireError` (in `bento.wire.errors`) blames the peer. The others:
+
+- `Invalid`:     what the person asked for makes no sense (unknown name, bad value).
+- `Refused`:     the policy, or a rule of the house, says no.
+- `Conflict`:    right request, wrong moment: carries the actual and the required state.
+- `Unavailable`: the outside world (a full disk, a missing program, a dead QEMU).
+"""
+
+
+class BentoError(Exception):
+    """Any of the below; the text is one sentence, safe to print."""
+
+
+class Invalid(BentoError):
+    """The request names something that does not exist or a value that is none."""
+
+
+class NoSuch(Invalid):
+    """The request names a thing (domain, property, tag ...) that does not exist."""
+
+
+class Refused(BentoError):
+    """A policy or a rule of the house forbids it."""
+
+
+class Conflict(BentoError):
+    """The thing exists but is in the wrong state for the request."""
+
+    def __init__(self, sentence: str, *, actual: str, required: str) -> None:
+        super().__init__(sentence)
+        self.actual = actual
+        self.required = required
+
+
+class Unavailable(BentoError):
+    """Something outside of Bento does not work: disk, memory, a program, a guest."""

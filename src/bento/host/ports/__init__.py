@@ -1,0 +1,1 @@
+"""What the manager needs from the outside, as narrow Protocols. Drivers fulfil them; the manager knows only these."""

@@ -1,0 +1,67 @@
+"""The hypervisor port: start machines, find them again, and a handle for each.
+
+Every driver, the fake included, passes the suite in `tests/contracts/`.
+"""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from bento.host.model.machine import Accelerator, MachineSpec, MachineState, MachineUsage
+
+
+class Machine(Protocol):
+    """One running machine. It outlives the manager; `Hypervisor.adopt` finds it again."""
+
+    @property
+    def uuid(self) -> UUID: ...
+
+    @property
+    def pid(self) -> int:
+        """The host process that is the machine (for accounting and for people)."""
+        ...
+
+    async def connect_channel(self) -> socket.socket:
+        """A new non-blocking connection to the guest's channel; the previous one must be closed first."""
+        ...
+
+    async def connect_console(self) -> socket.socket:
+        """The same for the serial console."""
+        ...
+
+    async def state(self) -> MachineState: ...
+
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
+    async def kill(self) -> None:
+        """End it now; returns when no process of it is left. Killing what is gone is no error."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when the machine is gone, whoever ended it; cancelling this leaves it running."""
+        ...
+
+    async def usage(self) -> MachineUsage: ...
+
+
+class Hypervisor(Protocol):
+    @property
+    def accelerator(self) -> Accelerator: ...
+
+    async def launch(self, spec: MachineSpec) -> Machine:
+        """Start a machine; when this returns its sockets can be connected.
+
+        Raises `Unavailable` with a sentence, and then leaves no process and no socket behind.
+        """
+        ...
+
+    async def adopt(self, run_dirs: Mapping[UUID, Path]) -> dict[UUID, Machine]:
+        """Machines of this home that still run, by uuid; `run_dirs` says where each had its sockets.
+
+        Those not in `run_dirs`, and those that no longer answer, are killed: nobody owns them.
+        """
+        ...
