@@ -34,7 +34,9 @@ class Name(str):
 
 class DomainName(Name):
     __slots__ = ()
-    pattern = re.compile(r"(?!(?:none|default|Domain-0|lost\+found)\Z)(?!.*-dm\Z)[A-Za-z][A-Za-z0-9_.-]{0,30}", re.ASCII)
+    pattern = re.compile(
+        r"(?!(?:none|default|Domain-0|lost\+found)\Z)(?!.*-dm\Z)[A-Za-z][A-Za-z0-9_.-]{0,30}", re.ASCII
+    )
     what = "a domain name (a letter, then at most 30 letters, digits, or any of _ . -; not none, default, or *-dm)"
 
 

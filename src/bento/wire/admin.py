@@ -1,0 +1,174 @@
+"""The Admin API's framing: one call a connection, as the field's clients speak it.
+
+    request : METHOD+ARG SRC (name DEST | keyword adminvm) NUL PAYLOAD, then the client shuts down writing
+    OK      : "0" NUL content
+    event   : "1" NUL subject NUL event NUL (key NUL value NUL)* NUL, repeated; the first is connection-established
+    failure : "2" NUL class NUL traceback-or-empty NUL format NUL (field NUL)*
+
+At most 65,536 bytes a request. Source: the field's core-admin 4.4 and its
+client. An answer to one of Bento's own methods (`bento.*`) may carry an open
+file (SCM_RIGHTS) beside its first byte, or go on as events.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bento.wire.errors import WireError
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, printable
+
+MAX_REQUEST = 65_536
+
+
+class Fault(StrEnum):
+    """Exception classes a client knows by name (the field's, then Bento's own exit codes for the command line)."""
+
+    NOT_FOUND = "QubesVMNotFoundError"
+    NOT_RUNNING = "QubesVMNotRunningError"
+    NOT_STARTED = "QubesVMNotStartedError"
+    NOT_PAUSED = "QubesVMNotPausedError"
+    NOT_HALTED = "QubesVMNotHaltedError"
+    IN_USE = "QubesVMInUseError"
+    BAD_VALUE = "QubesValueError"
+    BAD_PROPERTY_VALUE = "QubesPropertyValueError"
+    NO_SUCH_PROPERTY = "QubesNoSuchPropertyError"
+    NO_SUCH_LABEL = "QubesLabelNotFoundError"
+    NO_SUCH_TAG = "QubesTagNotFoundError"
+    NO_SUCH_FEATURE = "QubesFeatureNotFoundError"
+    PROTOCOL = "ProtocolError"
+    REFUSED = "PermissionDenied"
+    GENERAL = "QubesException"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: ServiceName
+    argument: ServiceArgument
+    source: DomainName
+    destination: DomainName
+    payload: bytes
+
+    def encode(self) -> bytes:
+        head = f"{self.method}+{self.argument} {self.source} name {self.destination}"
+        return head.encode() + b"\0" + self.payload
+
+
+def parse_request(untrusted: bytes, admin: DomainName) -> Request:
+    """The request, or `WireError`. `keyword adminvm` becomes `admin`."""
+    if len(untrusted) > MAX_REQUEST:
+        raise WireError(f"request of more than {MAX_REQUEST} bytes")
+    untrusted_head, nul, payload = untrusted.partition(b"\0")
+    if not nul:
+        raise WireError("request without the NUL that ends its head")
+    try:
+        words = untrusted_head.decode("ascii").split(" ")
+    except UnicodeDecodeError:
+        raise WireError("head of the request is not ASCII") from None
+    if len(words) != 4:
+        raise WireError("head of the request is not METHOD+ARG SRC name|keyword DEST")
+    called, source, kind, destination = words
+    method, _, argument = called.partition("+")
+    match kind, destination:
+        case "keyword", "adminvm":
+            target = admin
+        case "name", _:
+            target = DomainName.parse(destination)
+        case _:
+            raise WireError(f"destination {printable(f'{kind} {destination}')} is neither a name nor adminvm")
+    return Request(
+        ServiceName.parse(method), ServiceArgument.parse(argument), DomainName.parse(source), target, payload
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `subject` is a domain's name, or empty for the system."""
+
+    subject: str
+    name: str
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`sentence` is for the person; on the wire it is a %-format with no fields left to fill."""
+
+    fault: str
+    sentence: str
+
+
+def encode_ok(content: bytes) -> bytes:
+    return b"0\0" + content
+
+
+def encode_event(event: Event) -> bytes:
+    parts = [event.subject, event.name]
+    for key, value in event.details:
+        parts += [key, value]
+    if any("\0" in part for part in parts):
+        raise WireError("an event's words may not contain NUL")
+    return b"1\0" + b"".join(part.encode() + b"\0" for part in parts) + b"\0"
+
+
+def encode_failure(failure: Failure) -> bytes:
+    """The field's client fills `format % fields`: a literal percent sign goes as two, and no fields follow."""
+    sentence = failure.sentence.replace("\0", "?").replace("%", "%%")
+    return b"2\0" + failure.fault.encode() + b"\0\0" + sentence.encode() + b"\0"
+
+
+def parse_reply(data: bytes) -> Ok | Failure:
+    """A whole reply (read to its end) that is not events."""
+    if not data:
+        return Failure(Fault.REFUSED, "The manager refused the request without a reason.")
+    if data.startswith(b"0\0"):
+        return Ok(data[2:])
+    if data.startswith(b"2\0"):
+        fields = data[2:].decode(errors="replace").split("\0")
+        if len(fields) >= 3:
+            return Failure(fields[0], _fill(fields[2], fields[3:-1]))
+    raise WireError("the manager's reply is neither OK nor a failure")
+
+
+def _fill(template: str, fields: list[str]) -> str:
+    try:
+        return template % tuple(fields)
+    except (TypeError, ValueError):
+        return template
+
+
+class EventReader:
+    """Cuts a stream of events; a failure or an OK in it ends it and is handed out as what it is."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that `data` completes; `WireError` for what is none."""
+        self._pending += data
+        while len(self._pending) >= 2:
+            if not self._pending.startswith(b"1\0"):
+                return
+            # The first two words (subject may be empty), then pairs until an empty key.
+            words: list[str] = []
+            at = 2
+            while True:
+                end = self._pending.find(b"\0", at)
+                if end < 0:
+                    return
+                word = self._pending[at:end].decode(errors="replace")
+                at = end + 1
+                if not word and len(words) >= 2 and len(words) % 2 == 0:
+                    break
+                words.append(word)
+            self._pending = self._pending[at:]
+            pairs = tuple(zip(words[2::2], words[3::2], strict=True))
+            yield Event(words[0], words[1], pairs)
+
+    def rest(self) -> bytes:
+        """What came that is no event: empty, or a final reply for `parse_reply`."""
+        return self._pending

@@ -1,0 +1,153 @@
+"""What the manager and a domain's broker say to each other.
+
+Carried over a SOCK_SEQPACKET socket pair: one packet a message, `tag u8 |
+payload`, with open files beside it as SCM_RIGHTS where a message says so. The
+manager is the host of this boundary and the broker its guest: a broker reads a
+hostile domain's bytes, so the manager believes it no more than that domain.
+Whose broker speaks is known from the socket, never from a message.
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+from bento.wire.errors import WireError
+from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Sender, Text, message
+from bento.wire.names import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName, printable
+
+MAX_PACKET = 1 << 17
+"""Largest packet in bytes; both sides read with a buffer of this size and refuse a truncated packet."""
+
+
+def _user_or_none(untrusted: str) -> str:
+    return UserName.parse(untrusted) if untrusted else ""
+
+
+def _sentence(untrusted: str) -> str:
+    return printable(untrusted, 400)[1:-1]
+
+
+class Ending(IntEnum):
+    """Why a broker ended."""
+
+    CLOSED = 0
+    """The machine closed the channel."""
+    OUT_OF_STEP = 1
+    """The agent was replaced, or lies; a new broker may greet it again."""
+    VIOLATION = 2
+    """The guest broke the protocol."""
+
+
+@message(tag=1, sender=Sender.HOST)
+class Spawn(Message):
+    """To the nursery: fork a broker for `name`. Files: its control socket, the channel, the console, the log file."""
+
+    name: Annotated[DomainName, Text(DomainName.parse, 31)]
+
+
+@message(tag=2, sender=Sender.GUEST)
+class Spawned(Message):
+    """From the nursery, one for each `Spawn` in order: the broker's process number."""
+
+    pid: Annotated[int, U32]
+
+
+@message(tag=3, sender=Sender.HOST)
+class Begin(Message):
+    """Greet the agent and give it this identity (`rpc.Identity`); `nonce` is for the greeting."""
+
+    nonce: Annotated[bytes, Blob(16, exact=True)]
+    name: Annotated[DomainName, Text(DomainName.parse, 31)]
+    klass: Annotated[str, Text(_sentence, 31)]
+    seed: Annotated[bytes, Blob(32, exact=True)]
+    time: Annotated[int, U64]
+
+
+@message(tag=4, sender=Sender.GUEST)
+class Up(Message):
+    """The guest answered `Ready`."""
+
+    version: Annotated[int, U16]
+
+
+@message(tag=5, sender=Sender.HOST)
+class Open(Message):
+    """Have the guest serve a call. File: the leg, whose other end is the caller. Fields as in `rpc.Serve`."""
+
+    service: Annotated[ServiceName, Text(ServiceName.parse, 255)]
+    argument: Annotated[ServiceArgument, Text(ServiceArgument.parse, MAX_CALL_NAME)]
+    source: Annotated[DomainName, Text(DomainName.parse, 31)]
+    target: Annotated[TargetName, Text(TargetName.parse, 160)]
+    user: Annotated[str, Text(_user_or_none, 32)]
+    rows: Annotated[int, U16]
+    columns: Annotated[int, U16]
+
+
+@message(tag=6, sender=Sender.GUEST)
+class Asked(Message):
+    """A program in the guest wants a call. `token` comes back in the answer."""
+
+    token: Annotated[int, U32]
+    service: Annotated[ServiceName, Text(ServiceName.parse, 255)]
+    argument: Annotated[ServiceArgument, Text(ServiceArgument.parse, MAX_CALL_NAME)]
+    target: Annotated[TargetName, Text(TargetName.parse, 160)]
+
+
+@message(tag=7, sender=Sender.HOST)
+class Connect(Message):
+    """The call `token` may be. File: the leg, whose other end serves it."""
+
+    token: Annotated[int, U32]
+
+
+@message(tag=8, sender=Sender.HOST)
+class Deny(Message):
+    """The call `token` may not be; the guest's program gets `code`."""
+
+    token: Annotated[int, U32]
+    code: Annotated[int, U8]
+
+
+@message(tag=9, sender=Sender.HOST)
+class OpenConsole(Message):
+    """Join the serial console. File: a stream socket that carries its bytes as they are; a later one takes over."""
+
+
+@message(tag=10, sender=Sender.HOST)
+class PowerOff(Message):
+    """Tell the guest to shut down (`rpc.Shutdown`)."""
+
+
+@message(tag=11, sender=Sender.GUEST)
+class Ended(Message):
+    """The broker's last message. `sentence` says what the guest did."""
+
+    ending: Annotated[int, Number(1, limit=max(Ending))]
+    sentence: Annotated[str, Text(_sentence, 400)]
+
+
+MESSAGES: tuple[type[Message], ...] = (
+    Spawn,
+    Spawned,
+    Begin,
+    Up,
+    Open,
+    Asked,
+    Connect,
+    Deny,
+    OpenConsole,
+    PowerOff,
+    Ended,
+)
+
+FROM_BROKER = Codec(MESSAGES, sender=Sender.GUEST)
+FROM_MANAGER = Codec(MESSAGES, sender=Sender.HOST)
+
+
+def encode_packet(message: Message) -> bytes:
+    return b"".join((bytes((message.TAG,)), *message.parts()))
+
+
+def decode_packet(codec: Codec, untrusted: bytes) -> Message:
+    if not untrusted:
+        raise WireError("empty packet")
+    return codec.decode(untrusted[0], untrusted[1:])
