@@ -1,0 +1,98 @@
+"""The Debian packages that Bento's host side needs: the one list, a reason beside each.
+
+The Makefile asks this module on a machine that has nothing yet, so it must run
+with a bare system Python: standard library only, and nothing imported from
+elsewhere in Bento.
+
+    python3 -m bento.host.drivers.machine.packages            names of the missing packages, one a line
+    python3 -m bento.host.drivers.machine.packages --command  the one command that installs them, or nothing
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+DEADLINE_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Debian 12 package and what Bento wants it for."""
+
+    name: str
+    reason: str
+
+
+REQUIRED = (
+    Package("qemu-system-x86", "the hypervisor every domain runs in"),
+    Package("bubblewrap", "the box around QEMU and around each broker"),
+    Package("uidmap", "newuidmap and newgidmap: each domain's QEMU gets a user of its own"),
+    Package("mmdebstrap", "template builds, without root"),
+    Package("erofs-utils", "template builds: packs the read-only root image"),
+    Package("busybox-static", "the small initrd every domain boots with"),
+    Package("python3-venv", "the environment that Bento's Python dependencies live in"),
+)
+
+
+class NoPackageManager(Exception):
+    """This system has no working dpkg-query; the text says what to do instead."""
+
+
+def missing_packages() -> tuple[Package, ...]:
+    """Those of `REQUIRED` that dpkg doesn't call installed. Raises `NoPackageManager`."""
+    argv = query_command()
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoPackageManager(
+            f"dpkg-query does not work here ({error}); install by hand what Debian calls: {names(REQUIRED)}"
+        ) from error
+    return missing_from(done.stdout)
+
+
+def query_command() -> list[str]:
+    # It leaves out names it does not know and exits 1 then: the exit code says nothing of use.
+    return ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Status}\\n", *(p.name for p in REQUIRED)]
+
+
+def missing_from(report: str) -> tuple[Package, ...]:
+    """What of `REQUIRED` is missing, given the output of `query_command()`.
+
+    A package of two architectures has two lines; one of them installed is enough.
+    """
+    entries = (line.partition("\t") for line in report.splitlines())
+    installed = {name for name, _, status in entries if status == "installed"}
+    return tuple(package for package in REQUIRED if package.name not in installed)
+
+
+def install_command(packages: Iterable[Package]) -> str:
+    """The one line that installs `packages`. Without recommends: those bring QEMU's windows and sound."""
+    return f"sudo apt-get install --yes --no-install-recommends {names(packages)}"
+
+
+def names(packages: Iterable[Package]) -> str:
+    return " ".join(package.name for package in packages)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--command"]):
+        print("usage: python3 -m bento.host.drivers.machine.packages [--command]", file=sys.stderr)
+        return 2
+    try:
+        missing = missing_packages()
+    except NoPackageManager as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments and missing:
+        print(install_command(missing))
+    elif not arguments:
+        for package in missing:
+            print(package.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
