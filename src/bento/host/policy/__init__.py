@@ -1,0 +1,15 @@
+"""May this domain call that service over there? Text in, decision out, and nothing else.
+
+    files.assemble    names and bytes of the policy files -> Policy
+    grammar.parse     one file's text -> its rules, or a PolicyError that names the place
+    decide.decide     (Policy, Call, World) -> Allowed or Denied
+
+Everything here is pure: whoever reads files, asks a person, or starts a
+domain does it elsewhere and brings the outcome in as a value. What a guest
+says comes in already parsed (`Call`); the source of a call is what the
+manager knows, never what the caller claims.
+
+The language is the field's (qrexec policy 5), so that people can bring their
+files. Where the field lets pass a word that can never match anything, Bento
+calls the file malformed: a deny line that never matches is a hole.
+"""

@@ -1,0 +1,264 @@
+"""What a policy file may say, and where a malformed one is said to be wrong."""
+
+import pytest
+
+from bento.host.model.domain import ADMIN
+from bento.host.policy.grammar import PolicyError, parse
+from bento.host.policy.rules import (
+    Action,
+    Allow,
+    AnyDomain,
+    Deny,
+    Everything,
+    Named,
+    NoTarget,
+    OfClass,
+    Rule,
+    Source,
+    Tagged,
+    Target,
+)
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, UserName
+
+FILE = "30-user.policy"
+WORK = DomainName("work")
+
+
+def rule_of(line: str) -> Rule:
+    (rule,) = parse(FILE, line)
+    return rule
+
+
+def complaint_about(text: str) -> str:
+    with pytest.raises(PolicyError) as caught:
+        parse(FILE, text)
+    return str(caught.value)
+
+
+def test_a_rule_has_its_five_columns_its_file_and_its_line() -> None:
+    assert parse(FILE, "\nqubes.Filecopy +  work @tag:friends allow\n") == (
+        Rule(
+            service=ServiceName("qubes.Filecopy"),
+            argument=ServiceArgument(""),
+            source=Named(WORK),
+            target=Tagged(Tag("friends")),
+            action=Allow(),
+            file=FILE,
+            line=2,
+        ),
+    )
+
+
+def test_rules_keep_their_order() -> None:
+    rules = parse(FILE, "a * * * deny\nb * * * allow\nc * * * deny")
+    assert [rule.service for rule in rules] == ["a", "b", "c"]
+    assert [rule.place for rule in rules] == [f"{FILE}:1", f"{FILE}:2", f"{FILE}:3"]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# all of it\n   # a comment", " \t \n\u00a0\n", "#\n##!ask\n"])
+def test_comments_and_blank_lines_are_no_rules(text: str) -> None:
+    assert parse(FILE, text) == ()
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_any_line_ending_of_an_editor_counts_as_one(ending: str) -> None:
+    rules = parse(FILE, f"# top{ending}s * * * deny{ending}{ending}s * * * allow{ending}")
+    assert [rule.line for rule in rules] == [2, 4]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x0c", "\x85"])
+def test_a_rule_cannot_hide_in_a_comment_behind_an_exotic_line_separator(separator: str) -> None:
+    assert parse(FILE, f"# harmless{separator}* * * * allow") == ()
+
+
+def test_any_white_space_parts_words_as_in_the_field() -> None:
+    assert rule_of("s\t*  \u00a0work\u2003*\t allow  ").source == Named(WORK)
+
+
+@pytest.mark.parametrize(
+    ("words", "service", "argument"),
+    [
+        ("* *", None, None),
+        ("qubes.OpenURL *", "qubes.OpenURL", None),
+        ("qubes.OpenURL +", "qubes.OpenURL", ""),
+        ("qubes.OpenURL +x", "qubes.OpenURL", "x"),
+        ("qubes.OpenURL +a+b.c_d-e", "qubes.OpenURL", "a+b.c_d-e"),
+    ],
+)
+def test_service_and_argument(words: str, service: str | None, argument: str | None) -> None:
+    rule = rule_of(f"{words} * * deny")
+    assert (rule.service, rule.argument) == (service, argument)
+
+
+SELECTORS: list[tuple[str, Source]] = [
+    ("*", Everything()),
+    ("@anyvm", AnyDomain()),
+    ("@adminvm", Named(ADMIN)),
+    ("dom0", Named(ADMIN)),
+    ("work", Named(WORK)),
+    ("@tag:my-tag", Tagged(Tag("my-tag"))),
+    ("@type:AppVM", OfClass("AppVM")),
+    ("@type:AdminVM", OfClass("AdminVM")),
+    ("@type:RemoteVM", OfClass("RemoteVM")),
+]
+
+
+@pytest.mark.parametrize(("word", "selector"), SELECTORS)
+def test_a_source_is_any_of_these(word: str, selector: Source) -> None:
+    assert rule_of(f"s * {word} * deny").source == selector
+
+
+@pytest.mark.parametrize(("word", "selector"), [*SELECTORS, ("@default", NoTarget())])
+def test_a_target_is_any_of_these(word: str, selector: Target) -> None:
+    assert rule_of(f"s * * {word} deny").target == selector
+
+
+@pytest.mark.parametrize(
+    ("words", "action"),
+    [
+        ("allow", Allow(target=None, user=None, notify=False, autostart=True)),
+        ("allow target=work", Allow(target=WORK)),
+        ("allow target=@adminvm", Allow(target=ADMIN)),
+        ("allow target=dom0", Allow(target=ADMIN)),
+        ("allow user=root", Allow(user=UserName("root"))),
+        ("allow notify=yes", Allow(notify=True)),
+        ("allow notify=no", Allow(notify=False)),
+        ("allow autostart=yes", Allow(autostart=True)),
+        ("allow autostart=no", Allow(autostart=False)),
+        (
+            "allow autostart=no notify=yes user=user target=work",
+            Allow(target=WORK, user=UserName("user"), notify=True, autostart=False),
+        ),
+        ("deny", Deny(notify=True)),
+        ("deny notify=yes", Deny(notify=True)),
+        ("deny notify=no", Deny(notify=False)),
+    ],
+)
+def test_an_action_with_its_parameters(words: str, action: Action) -> None:
+    assert rule_of(f"s * * * {words}").action == action
+
+
+def test_default_with_allow_needs_a_target() -> None:
+    assert rule_of("s * * @default allow target=work").target == NoTarget()
+    assert rule_of("s * * @default deny").target == NoTarget()
+    assert complaint_about("s * * @default allow") == (
+        f"{FILE}:1:21: expected target=DOMAIN, for @default says not where an allowed call goes, found nothing"
+    )
+
+
+MALFORMED: list[tuple[str, int, str]] = [
+    # too few columns: the place is the end of the line
+    ("s", 2, "expected +ARGUMENT (a bare + for an empty one) or *, found nothing"),
+    ("s *", 4, "expected a source"),
+    ("s * *", 6, "expected a target"),
+    ("s * * *", 8, "expected allow or deny, found nothing"),
+    # the service
+    ("qubes.Filecopy+x * * * deny", 1, "expected a service's name or *"),
+    (".hidden * * * deny", 1, "expected a service's name or *"),
+    ("\ufeffs * * * deny", 1, "expected a service's name or *"),
+    ("s\x00 * * * deny", 1, "expected a service's name or *"),
+    # the argument
+    ("s x * * deny", 3, "expected +ARGUMENT"),
+    ("s +a/b * * deny", 4, "expected letters, digits, or any of _ . + - after the +"),
+    ("* + * * deny", 3, "expected *, the only argument that goes with the service *"),
+    ("* +x * * deny", 3, "expected *, the only argument that goes with the service *"),
+    # the source
+    ("s * @default * deny", 5, "expected a source"),
+    ("s * $anyvm * deny", 5, "expected a source"),
+    ("s * work-* * deny", 5, "expected a source"),
+    ("s * @invalid * deny", 5, "expected a source"),
+    ("s * @uuid:x * deny", 5, "expected a source"),
+    ("s * @tag: * deny", 10, "expected a tag after @tag:, found nothing"),
+    ("s * @tag:a,b * deny", 10, "expected a tag after @tag:"),
+    ("s * @tag:@x * deny", 10, "expected a tag after @tag:"),
+    ("s * @type: * deny", 11, "expected one of AdminVM, AppVM, DispVM, RemoteVM, StandaloneVM, TemplateVM"),
+    ("s * @type:AppVm * deny", 11, "expected one of AdminVM, AppVM, DispVM, RemoteVM, StandaloneVM, TemplateVM"),
+    # the target
+    ("s * * @nobody deny", 7, "expected a target"),
+    ("s * * none deny", 7, "expected a target"),
+    # the action and its parameters
+    ("s * * * Allow", 9, "expected allow or deny, found 'Allow'"),
+    ("s * * * allow,target=work", 9, "expected allow or deny"),
+    ("s * * * allow extra", 15, "expected target= or user= or notify= or autostart= or the end of the line"),
+    ("s * * * allow # why", 15, "a # comment needs a line of its own"),
+    ("s * * * allow default_target=work", 15, "expected target= or user= or notify= or autostart="),
+    ("s * * * allow =yes", 15, "expected target= or user= or notify= or autostart="),
+    ("s * * * deny target=work", 14, "expected notify= or the end of the line"),
+    ("s * * * deny user=root", 14, "expected notify= or the end of the line"),
+    ("s * * * deny autostart=no", 14, "expected notify= or the end of the line"),
+    ("s * * * allow notify=no notify=no", 25, "notify= is given twice"),
+    ("s * * * allow notify", 15, "expected target= or user= or notify="),
+    ("s * * * allow notify=", 22, "expected yes or no, found nothing"),
+    ("s * * * allow notify=true", 22, "expected yes or no, found 'true'"),
+    ("s * * * deny notify=1", 21, "expected yes or no, found '1'"),
+    ("s * * * allow autostart=on", 25, "expected yes or no, found 'on'"),
+    ("s * * * allow target=", 22, "expected a domain's name or @adminvm, found nothing"),
+    ("s * * * allow target=*", 22, "expected a domain's name or @adminvm"),
+    ("s * * * allow target=@anyvm", 22, "expected a domain's name or @adminvm"),
+    ("s * * * allow target=@default", 22, "expected a domain's name or @adminvm"),
+    ("s * * * allow target=@tag:x", 22, "expected a domain's name or @adminvm"),
+    ("s * * * allow target=@type:AppVM", 22, "expected a domain's name or @adminvm"),
+    ("s * * * allow target=a=b", 22, "expected a domain's name or @adminvm"),
+    ("s * * * allow user=", 20, "expected a user's name, found nothing"),
+    ("s * * * allow user=../root", 20, "expected a user's name"),
+    # directives
+    ("!exclude x", 1, "expected a rule or a # comment, found '!exclude'"),
+    ("!", 1, "expected a rule or a # comment"),
+    # of the field, and not of this version
+    ("s * * * ask", 9, "'ask' isn't supported by this version of Bento"),
+    ("s * * * ask default_target=work", 9, "'ask' isn't supported by this version of Bento"),
+    ("s * * @dispvm deny", 7, "'@dispvm' isn't supported by this version of Bento"),
+    ("s * * @dispvm:work deny", 7, "'@dispvm:work' isn't supported by this version of Bento"),
+    ("s * @dispvm:@tag:x * deny", 5, "'@dispvm:@tag:x' isn't supported by this version of Bento"),
+    ("s * uuid:00000000-0000-0000-0000-000000000000 * deny", 5, "isn't supported by this version of Bento"),
+    ("s * * * allow target=@dispvm", 22, "'@dispvm' isn't supported by this version of Bento"),
+    ("s * * * allow target=uuid:x", 22, "'uuid:x' isn't supported by this version of Bento"),
+    ("!include include/x", 1, "'!include' isn't supported by this version of Bento"),
+    ("!include-dir include", 1, "'!include-dir' isn't supported by this version of Bento"),
+    ("!include-service s * include/x", 1, "'!include-service' isn't supported by this version of Bento"),
+    ("!compat-4.0", 1, "'!compat-4.0' isn't supported by this version of Bento"),
+]
+
+
+@pytest.mark.parametrize(("line", "column", "sentence"), MALFORMED)
+def test_a_malformed_line_is_named_with_its_column_and_what_was_expected(line: str, column: int, sentence: str) -> None:
+    complaint = complaint_about(f"# fine\n\n{line}\ns * * * allow\n")
+    assert complaint.startswith(f"{FILE}:3:{column}: ")
+    assert sentence in complaint
+
+
+def test_the_first_malformed_line_is_the_one_named() -> None:
+    assert complaint_about("s * * * deny\nbad\nworse").startswith(f"{FILE}:2:")
+
+
+def test_a_complaint_is_safe_to_print_and_bounded() -> None:
+    complaint = complaint_about("s * \x1b[2J" + "x" * 10_000 + " * deny")
+    assert complaint.isascii()
+    assert complaint.isprintable()
+    assert len(complaint) < 300
+
+
+def test_a_fault_carries_file_line_and_column_for_programs() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse(FILE, "s * * * permit")
+    fault = caught.value.fault
+    assert (fault.file, fault.line, fault.column) == (FILE, 1, 9)
+    assert fault.problem == "expected allow or deny, found 'permit'"
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        ("s  *  *  *  allow", "s * * * allow"),
+        ("s + dom0 dom0 allow target=dom0", "s + @adminvm @adminvm allow target=@adminvm"),
+        (
+            "* * @anyvm @default allow autostart=no notify=yes user=u target=work",
+            "* * @anyvm @default allow target=work user=u notify=yes autostart=no",
+        ),
+        ("s +a @tag:t @type:AppVM deny notify=yes", "s +a @tag:t @type:AppVM deny"),
+        ("s * work * deny notify=no", "s * work * deny notify=no"),
+    ],
+)
+def test_a_rule_prints_in_one_canonical_spelling(written: str, printed: str) -> None:
+    assert str(rule_of(written)) == printed
+    assert rule_of(printed) == rule_of(written)
