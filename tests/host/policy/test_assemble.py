@@ -78,6 +78,8 @@ def test_the_digest_changes_with_any_name_or_byte_that_counts() -> None:
         sound(("b.policy", DENY)),
         sound(("a.policy", DENY + b"#")),
         sound(("a.policy", DENY), ("b.policy", b"")),
+        sound(("a.policy", b"#b.policy")),
+        sound(("a.policy", b"#"), ("b.policy", b"")),
         broken(("a.policy", b"nonsense")),
         broken(("a.policy", b"nonsense"), ("A.policy", b"")),
     ]

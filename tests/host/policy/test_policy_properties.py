@@ -23,13 +23,17 @@ from bento.host.policy.rules import (
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, TargetName, UserName
 
-# Few names each, so that rules and calls often meet; some of them belong to nobody.
-names = st.sampled_from([ADMIN, *map(DomainName, ("work", "vault", "random", "gone"))])
+# Few of each, so that rules and calls meet often. `gone` is no domain of any world.
+WORK, VAULT, RANDOM, GONE = map(DomainName, ("work", "vault", "random", "gone"))
+names = st.sampled_from([WORK, VAULT, RANDOM, ADMIN, GONE])
 services = st.sampled_from([ServiceName("s"), ServiceName("qubes.Filecopy")])
-arguments = st.sampled_from([ServiceArgument(""), ServiceArgument("x"), ServiceArgument("a+b")])
+arguments = st.sampled_from([ServiceArgument(""), ServiceArgument("a+b")])
 tags = st.sampled_from([Tag("one"), Tag("two")])
-targets = st.sampled_from(["", "@default", "@adminvm", "dom0", "work", "vault", "gone", "@dispvm", "@tag:one"])
-any_target = targets | st.from_regex(TargetName.pattern, fullmatch=True)
+targets = (
+    names.map(str)
+    | st.sampled_from(["", "@default", "@adminvm", "@dispvm", "@tag:one"])
+    | st.from_regex(TargetName.pattern, fullmatch=True)
+)
 
 sources: st.SearchStrategy[Source] = st.one_of(
     st.just(Everything()),
@@ -59,15 +63,15 @@ def rules(draw: st.DrawFn, actions: st.SearchStrategy[Action] = allows | denies)
     return Rule(service, argument, draw(sources), target, action, "p.policy", draw(st.integers(1, 50)))
 
 
-worlds = st.builds(
-    World,
-    st.dictionaries(
-        names.filter(lambda name: name != "gone"),
-        st.builds(DomainFacts, st.sampled_from(DomainClass), st.frozensets(tags)),
-    ),
+facts = st.builds(DomainFacts, st.sampled_from(DomainClass), st.frozensets(tags))
+worlds = st.builds(World, st.fixed_dictionaries({WORK: facts, VAULT: facts, RANDOM: facts}, optional={ADMIN: facts}))
+calls = st.builds(Call, names, services, arguments, targets.map(TargetName.parse))
+catch_all = st.builds(
+    Rule, st.none(), st.none(), st.just(Everything()), st.just(Everything()), allows, st.just("p"), st.just(99)
 )
-calls = st.builds(Call, names, services, arguments, any_target.map(TargetName.parse))
-policies = st.lists(rules(), max_size=6)
+policies = st.lists(rules(), max_size=6) | st.builds(
+    lambda made, last: [*made, last], st.lists(rules(), max_size=3), catch_all
+)
 
 
 def policy_of(made: list[Rule]) -> PolicyRules:
