@@ -1,0 +1,251 @@
+"""The nursery and the brokers, as the manager sees them.
+
+A broker reads a hostile domain's bytes, so it is treated as hostile itself:
+its packets are decoded by `wire/control.py`, a packet that is none ends it,
+and it may have only so many questions open. Which domain a question comes from
+is known from the socket it came by.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bento.host.model.domain import Domain
+from bento.host.model.errors import Unavailable
+from bento.wire.control import (
+    FROM_BROKER,
+    MAX_PACKET,
+    Asked,
+    Begin,
+    Connect,
+    Deny,
+    Ended,
+    Ending,
+    Open,
+    OpenConsole,
+    PowerOff,
+    Spawn,
+    Spawned,
+    Up,
+    decode_packet,
+    encode_packet,
+)
+from bento.wire.errors import WireError
+from bento.wire.layout import Message
+from bento.wire.rpc import MAX_CALLS, ExitCode
+
+log = logging.getLogger(__name__)
+
+Question = Callable[[Asked], Awaitable[socket.socket | ExitCode]]
+"""Decides what a guest asked: the leg to connect, or the code to refuse with."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a broker ended; `ending` None when it did not say (it was killed, or crashed)."""
+
+    ending: Ending | None
+    sentence: str
+
+
+class Packets:
+    """One end of a SOCK_SEQPACKET pair, for asyncio, with files beside the packets."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._sending = asyncio.Lock()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    async def send(self, message: Message, *files: socket.socket | int) -> None:
+        packet = encode_packet(message)
+        fds = [file if isinstance(file, int) else file.fileno() for file in files]
+        async with self._sending:
+            while True:
+                try:
+                    socket.send_fds(self._sock, [packet], fds)
+                    return
+                except BlockingIOError:
+                    await self._ready(writing=True)
+
+    async def receive(self) -> bytes:
+        """The next packet, empty at the end; files that come along are not wanted and closed."""
+        while True:
+            try:
+                data, fds, flags, _ = socket.recv_fds(self._sock, MAX_PACKET, 4)
+            except BlockingIOError:
+                await self._ready(writing=False)
+                continue
+            except ConnectionError:
+                return b""
+            for fd in fds:
+                os.close(fd)
+            if flags & socket.MSG_TRUNC:
+                raise WireError("packet is too large")
+            return data
+
+    async def _ready(self, *, writing: bool) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        fd = self._sock.fileno()
+        (loop.add_writer if writing else loop.add_reader)(fd, wake)
+        try:
+            await ready
+        finally:
+            (loop.remove_writer if writing else loop.remove_reader)(fd)
+
+
+class Broker:
+    """One domain's broker. `serve` runs it to its end; the other methods talk to it meanwhile."""
+
+    def __init__(self, domain: Domain, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._domain = domain
+        self._packets = Packets(control)
+
+    async def begin(self) -> None:
+        """Have it greet the agent; `up` is done when the agent has taken on its identity."""
+        domain = self._domain
+        await self._packets.send(Begin(os.urandom(16), domain.name, domain.klass, os.urandom(32), time.time_ns()))
+
+    async def open(self, request: Open, leg: socket.socket) -> None:
+        """Have the guest serve a call; `leg` is closed here, the broker has its own."""
+        with leg:
+            await self._packets.send(request, leg)
+
+    async def console(self, stream: socket.socket) -> None:
+        with stream:
+            await self._packets.send(OpenConsole(), stream)
+
+    async def power_off(self) -> None:
+        await self._packets.send(PowerOff())
+
+    def close(self) -> None:
+        """End it: a broker whose control socket closes is gone at once."""
+        self._packets.close()
+        if not self.up.done():
+            self.up.cancel()
+
+    async def serve(self, answer: Question) -> End:
+        """Answer its questions until it ends."""
+        open_questions: set[asyncio.Task[None]] = set()
+        try:
+            return await self._listen(answer, open_questions)
+        except WireError as error:
+            return End(Ending.VIOLATION, f"its broker sent what is no message: {error}")
+        finally:
+            for task in open_questions:
+                task.cancel()
+            self.close()
+
+    async def _listen(self, answer: Question, open_questions: set[asyncio.Task[None]]) -> End:
+        while untrusted_packet := await self._packets.receive():
+            match decode_packet(FROM_BROKER, untrusted_packet):
+                case Up() if not self.up.done():
+                    self.up.set_result(None)
+                case Asked() as asked if len(open_questions) < MAX_CALLS:
+                    task = asyncio.create_task(self._answer(asked, answer))
+                    open_questions.add(task)
+                    task.add_done_callback(open_questions.discard)
+                case Ended() as ended:
+                    return End(Ending(ended.ending), ended.sentence)
+                case other:
+                    return End(Ending.VIOLATION, f"its broker sent {type(other).__name__} when it may not")
+        return End(None, "its broker is gone without a word")
+
+    async def _answer(self, asked: Asked, answer: Question) -> None:
+        try:
+            answered = await answer(asked)
+        except Exception:
+            log.exception("deciding on a call of %s failed", self._domain.name)
+            answered = ExitCode.FAULT
+        try:
+            if isinstance(answered, ExitCode):
+                await self._packets.send(Deny(asked.token, answered))
+            else:
+                with answered:
+                    await self._packets.send(Connect(asked.token), answered)
+        except OSError:
+            log.info("%s: its broker ended before call %d was answered", self._domain.name, asked.token)
+
+
+class Nursery:
+    """The warm parent that brokers are forked from. Starts when first needed, and again when it died."""
+
+    def __init__(self, argv: Callable[[int], list[str]]) -> None:
+        """`argv` gives the command line for a nursery whose control socket is the given file number."""
+        self._argv = argv
+        self._packets: Packets | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+
+    async def spawn(self, domain: Domain, channel: socket.socket, console: socket.socket, console_log: Path) -> Broker:
+        """A broker for `domain`; takes the two sockets over. Raises `Unavailable`."""
+        with ExitStack() as mine:
+            mine.enter_context(channel)
+            mine.enter_context(console)
+            journal = os.open(console_log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            mine.callback(os.close, journal)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            mine.enter_context(theirs)
+            async with self._turn:
+                try:
+                    pid = await self._ask(Spawn(domain.name), theirs, channel, console, journal)
+                except BaseException:
+                    ours.close()
+                    raise
+            return Broker(domain, pid, ours)
+
+    async def close(self) -> None:
+        if self._packets:
+            self._packets.close()
+        if self._process:
+            await self._process.wait()
+
+    async def _ask(self, spawn: Spawn, *files: socket.socket | int) -> int:
+        for _ in range(2):  # a nursery that was killed meanwhile is started once more
+            packets = self._packets or await self._start()
+            try:
+                await packets.send(spawn, *files)
+                reply = await packets.receive()
+                if reply:
+                    match decode_packet(FROM_BROKER, reply):
+                        case Spawned(pid):
+                            return pid
+                        case other:
+                            raise Unavailable(f"the broker nursery answered {type(other).__name__}")
+            except OSError:
+                pass
+            packets.close()
+            self._packets = None
+        raise Unavailable("the broker nursery does not start; see the manager's log")
+
+    async def _start(self) -> Packets:
+        if self._process:
+            await self._process.wait()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            argv = self._argv(theirs.fileno())
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *argv, pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+                )
+            except OSError as error:
+                ours.close()
+                raise Unavailable(f"the broker nursery does not start ({error}); run 'bento doctor'") from error
+        self._packets = Packets(ours)
+        return self._packets

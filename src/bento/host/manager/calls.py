@@ -1,0 +1,87 @@
+"""Calls between domains: a broker asks, the policy decides, two brokers get a leg each. No byte of a call passes here.
+
+The source of a call is the domain whose broker asked. What the guest named is
+only ever the target and the service, both parsed at the broker and again here.
+"""
+
+import logging
+import socket
+
+from bento.host.manager.inventory import Inventory
+from bento.host.manager.lifecycle import Lifecycle
+from bento.host.manager.policy import PolicyFiles
+from bento.host.model.domain import ADMIN, PowerState
+from bento.host.model.errors import BentoError, Conflict
+from bento.host.policy.decide import Allowed, Call, Denied, decide
+from bento.host.policy.world import DomainFacts, World
+from bento.wire.control import Asked, Open
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.rpc import ExitCode
+
+log = logging.getLogger(__name__)
+
+
+class Calls:
+    def __init__(self, inventory: Inventory, policy: PolicyFiles, lifecycle: Lifecycle) -> None:
+        self._inventory = inventory
+        self._policy = policy
+        self._lifecycle = lifecycle
+
+    async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
+        """What becomes of a call that a program in `source` asked for: a leg to its server, or a code."""
+        call = Call(source, asked.service, asked.argument, asked.target)
+        match decide(self._policy.current(), call, self._world()):
+            case Denied(sentence=sentence):
+                log.warning("call denied: %s", sentence)
+                return ExitCode.REFUSED
+            case Allowed(target=target) if target == ADMIN:
+                log.warning("call allowed, but %s has no service %s: %s asked", ADMIN, asked.service, source)
+                return ExitCode.NOT_FOUND
+            case Allowed(target=target, user=user, autostart=autostart, rule=rule):
+                log.info("call allowed: %s from %s to %s by %s", asked.service, source, target, rule.place)
+                try:
+                    return await self.open(
+                        target,
+                        asked.service,
+                        asked.argument,
+                        source=source,
+                        requested=asked.target,
+                        user=user or "",
+                        autostart=autostart,
+                    )
+                except BentoError as error:
+                    log.warning("call of %s from %s failed: %s", asked.service, source, error)
+                    return ExitCode.FAULT
+
+    async def open(
+        self,
+        target: DomainName,
+        service: ServiceName,
+        argument: ServiceArgument,
+        *,
+        source: DomainName,
+        requested: TargetName,
+        user: str,
+        autostart: bool,
+        rows: int = 0,
+        columns: int = 0,
+    ) -> socket.socket:
+        """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply."""
+        if self._lifecycle.state(target) is not PowerState.RUNNING:
+            if not autostart:
+                raise Conflict(f"'{target}' does not run; 'bento start {target}' starts it", actual="Halted", required="Running")
+            await self._lifecycle.ensure_running(target)
+        broker = self._lifecycle.broker(target)
+        user = user or self._inventory.get(target).properties.get("default_user", "")
+        callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            await broker.open(Open(service, argument, source, requested, user, rows, columns), servers)
+        except OSError:
+            callers.close()
+            raise Conflict(f"the channel to '{target}' was just lost; try again", actual="lost", required="Running") from None
+        return callers
+
+    def _world(self) -> World:
+        return World(
+            {record.name: DomainFacts(record.domain.klass, record.tags) for record in self._inventory}
+        )

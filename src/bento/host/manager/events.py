@@ -1,0 +1,34 @@
+"""What happened, told to whoever listens. Events announce; nothing here decides an order."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bento.wire.admin import Event
+
+MAX_BEHIND = 4096
+"""Events that a listener may lag behind before it is dropped: a client that does not read costs no memory."""
+
+
+class Events:
+    def __init__(self) -> None:
+        self._listeners: set[asyncio.Queue[Event | None]] = set()
+
+    def tell(self, subject: str, name: str, **details: str) -> None:
+        event = Event(subject, name, tuple(details.items()))
+        for queue in tuple(self._listeners):
+            if queue.qsize() >= MAX_BEHIND:
+                self._listeners.discard(queue)
+                queue.put_nowait(None)
+            else:
+                queue.put_nowait(event)
+
+    @contextmanager
+    def listen(self) -> Iterator[asyncio.Queue[Event | None]]:
+        """A queue of what happens from now on; None in it means: fell too far behind."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)

@@ -1,0 +1,90 @@
+"""All domains and template versions: in memory for reading, in the store before anything else sees a change."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from uuid import UUID
+
+from bento.host.model.domain import ADMIN, Domain, DomainClass
+from bento.host.model.errors import Conflict, NoSuch
+from bento.host.model.inventory import DomainRecord, TemplateVersion
+from bento.host.ports.store import Store
+from bento.wire.names import DomainName, LabelName
+
+_ADMIN_UUID = UUID(int=0)
+
+
+class Inventory:
+    """The single writer. Every change goes to the store first; what memory says is on disk."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_name = {record.name: record for record in store.domains()}
+        self._versions = {(version.template, version.number): version for version in store.versions()}
+        if ADMIN not in self._by_name:
+            self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
+
+    def __iter__(self) -> Iterator[DomainRecord]:
+        return iter(tuple(self._by_name.values()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def get(self, name: DomainName) -> DomainRecord:
+        found = self._by_name.get(name)
+        if found is None:
+            raise NoSuch(f"there is no domain '{name}'; 'bento ls' shows those there are")
+        return found
+
+    def put(self, *records: DomainRecord, version: TemplateVersion | None = None) -> None:
+        self._store.put(*records, version=version)
+        self._by_name.update((record.name, record) for record in records)
+        if version:
+            self._versions[version.template, version.number] = version
+
+    def change(self, name: DomainName, **fields: object) -> DomainRecord:
+        """Replace fields of a record, in the store and here; the new record."""
+        record = replace(self.get(name), **fields)  # type: ignore[arg-type]  # fields are DomainRecord's, by keyword
+        self.put(record)
+        return record
+
+    def drop(self, name: DomainName) -> None:
+        self._store.drop(self.get(name).domain.uuid)
+        del self._by_name[name]
+
+    def free_slot(self) -> int:
+        used = {record.slot for record in self}
+        return next(slot for slot in range(1, len(used) + 2) if slot not in used)
+
+    def based_on(self, template: DomainName) -> list[DomainName]:
+        """Domains that cannot be without this template."""
+        return [r.name for r in self if template in (r.domain.template, r.origin)]
+
+    def versions(self, template: DomainName | None = None) -> list[TemplateVersion]:
+        return [v for v in self._versions.values() if template in (None, v.template)]
+
+    def version(self, template: DomainName, number: int) -> TemplateVersion:
+        return self._versions[template, number]
+
+    def current(self, template: DomainName) -> TemplateVersion:
+        record = self.get(template)
+        if record.base is None:
+            raise Conflict(f"template '{template}' has no image yet", actual="empty", required="built")
+        return self._versions[template, record.base]
+
+    def drop_version(self, version: TemplateVersion) -> None:
+        self._store.drop_version(version.template, version.number)
+        del self._versions[version.template, version.number]
+
+    def versions_in_use(self, template: DomainName) -> set[int]:
+        """Numbers that a running domain, a StandaloneVM or the template itself needs."""
+        used: set[int] = set()
+        for record in self:
+            if record.name == template or record.origin == template:
+                used |= {record.base} if record.base is not None else set()
+            if record.run and template in (record.name, record.domain.template, record.origin):
+                used.add(record.run.version)
+        return used
+
+
+def names(records: Iterable[DomainRecord]) -> str:
+    return ", ".join(sorted(record.name for record in records))
