@@ -112,8 +112,6 @@ def clean(environment: Mapping[str, str], user: User) -> dict[str, str]:
     return {"LANG": "C.UTF-8"} | kept | own
 
 
-
-
 def settings(environment: Mapping[str, str], user: User, tree: Path) -> dict[str, str]:
     """What every command of `tree` gets on top of the user's `environment`."""
     cache = cache_of(user, tree)

@@ -1,0 +1,161 @@
+"""What `make` does before anything of Bento runs: stepping down from root, the copy of a private checkout, sub-ids."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import as_user
+import place
+import setup
+
+USER = as_user.User("bento", 1001, 1001, Path("/home/bento"))
+
+
+def test_the_account_sees_nothing_of_roots_environment_but_the_harmless() -> None:
+    roots = {
+        "HOME": "/elsewhere",
+        "PATH": "/elsewhere/bin",
+        "SSH_AUTH_SOCK": "/run/agent",
+        "PIP_INDEX_URL": "secret",
+        "XDG_RUNTIME_DIR": "/run/user/0",
+        "TERM": "xterm",
+        "LC_ALL": "C",
+        "BENTO_HOME": "/srv/bento",
+        "http_proxy": "proxy",
+    }
+
+    seen = as_user.clean(roots, USER)
+
+    assert {name: seen[name] for name in ("TERM", "LC_ALL", "BENTO_HOME", "http_proxy")}.items() <= roots.items()
+    assert not {"SSH_AUTH_SOCK", "PIP_INDEX_URL"} & seen.keys()
+    assert seen["HOME"] == "/home/bento"
+    assert "elsewhere" not in seen["PATH"]
+    assert seen["XDG_RUNTIME_DIR"] == str(as_user.RUNTIME_DIR)
+
+
+def test_the_trees_own_tools_come_first_and_the_persons_options_stay() -> None:
+    seen = as_user.settings({"PATH": "/usr/bin", "PYTEST_ADDOPTS": "-k 'a or b'"}, USER, Path("/srv/tree"))
+
+    assert seen["PATH"].split(":")[:2] == ["/srv/tree/.venv/bin", "/usr/bin"]
+    assert seen["PYTEST_ADDOPTS"].startswith("-k 'a or b' -o cache_dir=/home/bento/.cache/")
+
+
+def test_a_tree_that_was_not_set_up_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(as_user.NotReady, match="make setup"):
+        as_user.working_tree(tmp_path)
+
+
+def test_commands_of_a_copied_tree_run_in_the_copy(tmp_path: Path) -> None:
+    (tmp_path / "copy/.venv").mkdir(parents=True)
+    (tmp_path / "checkout").mkdir()
+
+    place.link(tmp_path / "checkout/.venv", tmp_path / "copy/.venv")
+
+    assert as_user.working_tree(tmp_path / "checkout") == tmp_path / "copy"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    tree = tmp_path / "checkout"
+    for name in ("Makefile", "src/bento/one.py", "src/bento/two/three.py"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    return tree
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    (tmp_path / "copy").mkdir()
+    return tmp_path / "copy"
+
+
+def test_a_copy_holds_the_tree_and_nothing_that_tools_made(checkout: Path, copy: Path) -> None:
+    for made in (".git/config", ".venv/bin/python", "src/bento/__pycache__/one.pyc", "bench/results/start.json"):
+        (checkout / made).parent.mkdir(parents=True)
+        (checkout / made).touch()
+    (checkout / "latest").symlink_to("src")
+
+    place.bring_up_to_date(checkout, copy)
+
+    found = {path.as_posix() for path in place.files_of(copy)}
+    assert found == {"Makefile", "latest", "src/bento/one.py", "src/bento/two/three.py", place.ORIGIN}
+    assert (copy / "latest").readlink() == Path("src")
+
+
+def test_a_copy_can_be_read_whatever_the_checkout_allows(checkout: Path, copy: Path) -> None:
+    (checkout / "Makefile").chmod(0o600)
+    (checkout / "src/bento/one.py").chmod(0o700)
+
+    place.bring_up_to_date(checkout, copy)
+
+    assert (copy / "Makefile").stat().st_mode & 0o777 == 0o644
+    assert (copy / "src/bento/one.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_second_copy_follows_every_change_and_touches_nothing_else(checkout: Path, copy: Path) -> None:
+    place.bring_up_to_date(checkout, copy)
+    untouched = (copy / "Makefile").stat().st_ino
+    (copy / ".venv").mkdir()
+    (checkout / "src/bento/one.py").unlink()
+    (checkout / "src/bento/two/three.py").unlink()
+    (checkout / "src/bento/two").rmdir()
+    (checkout / "src/bento/two").write_text("a file where a folder was")
+    (checkout / "new").write_text("new")
+
+    place.bring_up_to_date(checkout, copy)
+
+    found = {path.as_posix() for path in place.files_of(copy)}
+    assert found == {"Makefile", "new", "src/bento/two", place.ORIGIN}
+    assert (copy / "Makefile").stat().st_ino == untouched
+    assert (copy / ".venv").is_dir()
+
+
+def test_copies_of_vanished_checkouts_go(checkout: Path, tmp_path: Path) -> None:
+    for name in ("kept", "gone"):
+        (tmp_path / "copies" / name).mkdir(parents=True)
+    place.bring_up_to_date(checkout, tmp_path / "copies/kept")
+    (tmp_path / "copies/gone" / place.ORIGIN).write_text(f"{tmp_path / 'no-such-checkout'}\n")
+
+    place.forget_orphans(tmp_path / "copies")
+
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["kept"]
+
+
+def test_results_are_collected_but_never_through_a_link(checkout: Path, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("private")
+    for tree in (checkout, copy):
+        (tree / place.RESULTS).mkdir(parents=True)
+    (copy / ".venv").mkdir()
+    place.link(checkout / ".venv", copy / ".venv")
+    (copy / place.RESULTS / "start.json").write_text("{}")
+    (copy / place.RESULTS / "stolen.json").symlink_to(tmp_path / "private")
+    os.mkfifo(copy / place.RESULTS / "stuck.json")
+
+    place.collect_results(checkout)
+
+    assert [path.name for path in (checkout / place.RESULTS).iterdir()] == ["start.json"]
+
+
+def test_sub_ids_too_few_or_of_others_do_not_count() -> None:
+    assert setup.has_sub_ids("alice:100000:65536\nbento:165536:65536\n", "bento")
+    assert not setup.has_sub_ids("alice:100000:65536\nbento:165536:10\n", "bento")
+    assert not setup.has_sub_ids("", "bento")
+
+
+def test_free_sub_ids_lie_behind_everybody_elses() -> None:
+    assert setup.free_sub_id("") == 100000
+    assert setup.free_sub_id("alice:100000:65536\nbob:500000:10\ncarol:200000:5\n") == 500010
+
+
+def test_without_sudo_the_person_is_told_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(as_user.NotReady, match=r"there is no sudo here; as root, run: one --way && other"):
+        setup.run_as_root(["one --way", "other"])
+
+
+def test_root_steps_down_before_bento_runs() -> None:
+    launcher = setup.launcher_text(Path("/srv/a tree"))
+
+    assert launcher.index("'/srv/a tree/scripts/as_user.py' --stay bento") < launcher.index("bento.cli")
