@@ -148,6 +148,7 @@ def collect_results(tree: Path) -> None:
     place = working_tree(tree)
     if place == tree:
         return
+    (tree / RESULTS).mkdir(parents=True, exist_ok=True)
     for found in (place / RESULTS).glob("*.json"):
         try:
             with open(os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:

@@ -124,8 +124,7 @@ def test_copies_of_vanished_checkouts_go(checkout: Path, tmp_path: Path) -> None
 
 def test_results_are_collected_but_never_through_a_link(checkout: Path, copy: Path, tmp_path: Path) -> None:
     (tmp_path / "private").write_text("private")
-    for tree in (checkout, copy):
-        (tree / place.RESULTS).mkdir(parents=True)
+    (copy / place.RESULTS).mkdir(parents=True)
     (copy / ".venv").mkdir()
     place.link(checkout / ".venv", copy / ".venv")
     (copy / place.RESULTS / "start.json").write_text("{}")
