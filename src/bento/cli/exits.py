@@ -1,0 +1,62 @@
+"""The exit codes of `bento` in one table, and the one error that carries a code. docs/cli.md tells the person.
+
+Every way to fail ends as a `Failed`: one sentence for standard error and the
+code. `bento run` passes on its program's own code instead, and so do 125, 126
+and 127 mean what they mean to the field's qrexec.
+"""
+
+from enum import IntEnum
+
+from bento.wire.admin import Failure, Fault
+
+
+class Code(IntEnum):
+    DONE = 0
+    BAD_INPUT = 2
+    """What was asked for makes no sense: an unknown name, class, label, property or value, or wrong usage."""
+    WRONG_STATE = 3
+    """It makes sense, but not now: the domain is not running, not halted, in use."""
+    OUTSIDE = 4
+    """The outside world: a full disk, a QEMU that died, a manager that cannot start."""
+    CHANNEL = 125
+    """A call broke before its program could end."""
+    REFUSED = 126
+    """The policy says no."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+    CLOSED = 141
+    """Nobody reads the output any more, as after `| head`: what a shell shows for a program that SIGPIPE ended."""
+
+
+BY_FAULT: dict[str, Code] = {
+    Fault.NOT_FOUND: Code.BAD_INPUT,
+    Fault.BAD_VALUE: Code.BAD_INPUT,
+    Fault.BAD_PROPERTY_VALUE: Code.BAD_INPUT,
+    Fault.NO_SUCH_PROPERTY: Code.BAD_INPUT,
+    Fault.NO_SUCH_LABEL: Code.BAD_INPUT,
+    Fault.NO_SUCH_TAG: Code.BAD_INPUT,
+    Fault.NO_SUCH_FEATURE: Code.BAD_INPUT,
+    Fault.NOT_RUNNING: Code.WRONG_STATE,
+    Fault.NOT_HALTED: Code.WRONG_STATE,
+    Fault.NOT_PAUSED: Code.WRONG_STATE,
+    Fault.NOT_STARTED: Code.WRONG_STATE,
+    Fault.IN_USE: Code.WRONG_STATE,
+    Fault.REFUSED: Code.REFUSED,
+    Fault.PROTOCOL: Code.OUTSIDE,
+    Fault.GENERAL: Code.OUTSIDE,
+}
+"""What the manager answers -> what the command ends with. A class that is not here counts as the outside world's."""
+
+
+class Failed(Exception):
+    """The command cannot do what was asked: one sentence for the person, and the code to end with."""
+
+    def __init__(self, sentence: str, code: Code) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.code = code
+
+    @classmethod
+    def by(cls, failure: Failure) -> "Failed":
+        """As the manager put it."""
+        return cls(failure.sentence, BY_FAULT.get(failure.fault, Code.OUTSIDE))

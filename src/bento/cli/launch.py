@@ -1,0 +1,105 @@
+"""Starting the manager: the first command that needs it does, and waits until it says that it is ready.
+
+The manager runs on in a session of its own, in `/`, with its output in its
+log. It tells how it went in one line on a file it inherits: `ready`, or
+`error: SENTENCE`. A lock makes a second command that comes meanwhile wait for
+the first one's manager instead of starting another.
+"""
+
+import fcntl
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import bento
+from bento.cli.exits import Code, Failed
+from bento.cli.manager import connect
+from bento.wire.home import Home
+
+DEADLINE = 30.0
+"""Seconds that the manager has to say that it is ready."""
+
+MANAGER = (sys.executable, "-P", "-m", "bento.host.manager")
+"""-P: a module in the directory where the person happens to stand is not part of the manager."""
+
+
+def launch(home: Home, command: Sequence[str] = MANAGER, deadline: float = DEADLINE) -> socket.socket:
+    """A connection to the manager, started now or by another command in the meantime; `Failed` with its reason."""
+    try:
+        for directory in (home.data, home.run):
+            Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(home.run / "starting.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # whoever holds it gives up after the same deadline
+            if connection := connect(home):
+                return connection
+            verdict = _start(home, command, time.monotonic() + deadline)
+    except OSError as error:
+        raise Failed(f"Cannot start the manager: {error.filename or ''}: {error.strerror}.", Code.OUTSIDE) from None
+    connection = connect(home)
+    if connection is None:
+        raise Failed(
+            verdict or f"The manager said that it is ready, but nobody listens at {home.manager_socket}.", Code.OUTSIDE
+        )
+    return connection
+
+
+def _start(home: Home, command: Sequence[str], until: float) -> str:
+    """Start it; what it complained of, empty if nothing."""
+    listen, say = os.pipe()
+    try:
+        with open(home.manager_log, "ab") as log:
+            subprocess.Popen(
+                [*command, "--ready-fd", str(say)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=dict(os.environ, PYTHONPATH=_module_path()),
+                pass_fds=(say,),
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(listen)
+        raise
+    finally:
+        os.close(say)
+    with open(listen, "rb", buffering=0) as ready:
+        return _verdict(home, _line(ready.fileno(), until))
+
+
+def _verdict(home: Home, line: bytes | None) -> str:
+    match line:
+        case b"ready":
+            return ""
+        case None:
+            return f"The manager was not ready after {DEADLINE:.0f} seconds; its log is {home.manager_log}."
+        case _ if line.startswith(b"error: "):
+            return line.removeprefix(b"error: ").decode(errors="replace")
+        case _:
+            return f"The manager ended before it was ready; its log is {home.manager_log}."
+
+
+def _line(file: int, until: float) -> bytes | None:
+    """One line, what there was of it at the end of the file, or None at the deadline."""
+    line = b""
+    while not line.endswith(b"\n"):
+        left = until - time.monotonic()
+        if left <= 0 or not select.select([file], [], [], left)[0]:
+            return None
+        piece = os.read(file, 4096)
+        if not piece:
+            break
+        line += piece
+    return line.removesuffix(b"\n")
+
+
+def _module_path() -> str:
+    """Where the manager finds this very Bento although it runs in `/`: absolute, whatever the person's PYTHONPATH."""
+    root = str(Path(bento.__file__).resolve().parent.parent)
+    others = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return os.pathsep.join(dict.fromkeys([root, *others]))

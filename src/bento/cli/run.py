@@ -1,0 +1,80 @@
+"""`bento run`: a program in a domain, as if it ran here: its input, its output, its errors and its exit code.
+
+Two terminals as input and output make the program run on a terminal in the
+domain, raw at this end, as ssh does; then the program, and so the domain,
+speaks to the person's terminal directly, which is what a terminal session is.
+Without that, what it prints on a terminal is made harmless (`harmless.py`)
+unless the person says --no-filter; what goes to a pipe or a file is never
+touched.
+"""
+
+import argparse
+import os
+import socket
+
+from bento.cli.exits import Code, Failed
+from bento.cli.leg import File, Leg, Sink
+from bento.cli.manager import Manager, request
+from bento.cli.terminal import Harmlessly, raw, rows_and_columns
+from bento.wire.names import DomainName, UserName
+from bento.wire.rpc import Stream
+from bento.wire.vmexec import encode_command
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+def declare_run(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} [--user USER] [--no-autostart] [--tty | --no-tty] [--no-filter] DOMAIN -- CMD..."
+    parser.add_argument("domain", metavar="DOMAIN")
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--user", "-u", metavar="USER", help="the account in the domain (its default user)")
+    parser.add_argument("--no-autostart", action="store_true", help="do not start the domain if it is halted")
+    parser.add_argument(
+        "--tty",
+        "-t",
+        action=argparse.BooleanOptionalAction,
+        help="run it on a terminal (if both standard input and output are one)",
+    )
+    parser.add_argument(
+        "--no-filter", action="store_true", help="print control characters on a terminal as they are; trust the domain"
+    )
+
+
+def run(words: argparse.Namespace, manager: Manager) -> int:
+    domain = DomainName.parse(words.domain)
+    if not words.program or words.words:
+        raise Failed(f"Put the program behind --, as in: bento run {domain} -- ls -l.", Code.BAD_INPUT)
+    terminal = words.tty if words.tty is not None else os.isatty(STDIN) and os.isatty(STDOUT)
+    settings = {"autostart": "no" if words.no_autostart else "yes"}
+    if words.user:
+        settings["user"] = UserName.parse(words.user)
+    if terminal:
+        rows, columns = rows_and_columns(STDOUT)
+        settings |= {"rows": str(rows), "columns": str(columns)}
+    with call(manager, domain, words.program, settings) as connection:
+        sinks = {
+            stream: _sink(file, filtered=not terminal and not words.no_filter)
+            for stream, file in ((Stream.STDOUT, STDOUT), (Stream.STDERR, STDERR))
+        }
+        leg = Leg(connection, domain, File(STDIN), sinks)
+        if not terminal:
+            code = leg.converse()
+        else:
+            leg.resized = lambda: rows_and_columns(STDOUT)
+            with raw(STDIN):
+                code = leg.converse()
+        for sink in sinks.values():
+            if isinstance(sink, Harmlessly):
+                sink.end()
+        return code
+
+
+def call(manager: Manager, domain: str, program: list[str], settings: dict[str, str]) -> socket.socket:
+    """The leg of a call that runs `program` in `domain`; closing it ends the program."""
+    payload = "".join(f"{key}={value}\n" for key, value in settings.items())
+    argument = f"qubes.VMExec+{encode_command([os.fsencode(word) for word in program])}"
+    return socket.socket(fileno=manager.open(request("bento.vm.Call", domain, argument, payload)))
+
+
+def _sink(file: int, *, filtered: bool) -> Sink:
+    return Harmlessly(file) if filtered and os.isatty(file) else File(file)

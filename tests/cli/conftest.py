@@ -1,0 +1,73 @@
+"""A Bento home with a scripted manager in it, and the command run inside of this process or beside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.cli.fake import FakeManager
+
+from bento.cli import __main__
+
+SOURCE = Path(__file__).parents[2] / "src"
+# The command as its own process, but as whoever runs the tests: becoming another account has tests of its own.
+PROGRAM = "import sys, bento.cli.__main__ as command; command.become_ordinary = lambda: None; sys.exit(command.main())"
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tempfile.mkdtemp(prefix="bento-cli-")  # short: socket names hold 107 bytes
+    monkeypatch.setenv("BENTO_HOME", path)
+    for name in ("BENTO_DEBUG", "NO_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(__main__, "become_ordinary", lambda: None)
+    yield Path(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def manager(home: Path) -> Iterator[FakeManager]:
+    with FakeManager(home / "run" / "manager.sock") as fake:
+        yield fake
+
+
+Bento = Callable[..., int]
+
+
+@pytest.fixture
+def bento(home: Path) -> Bento:
+    """`bento("ls", "--json")` inside of this process; capsys has what it printed."""
+    return lambda *words: __main__.main(words)
+
+
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def spawn(home: Path) -> Iterator[Spawn]:
+    """`spawn("run", "work", "--", "cat")`: the command as a process, its three standard files pipes unless told."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE) -> "subprocess.Popen[bytes]":
+        environment = dict(os.environ, PYTHONPATH=str(SOURCE))
+        child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
