@@ -1,0 +1,237 @@
+"""Machines as processes: started apart from the manager, found again by a mark, watched and ended through pidfds.
+
+Every hypervisor driver here puts a machine into a box: bwrap outside, which only waits, and the machine as process 1 of
+a pid namespace inside, so that ending that one process makes the kernel end whatever it started. The box is nobody's
+child: it outlives the manager and leaves it nothing to reap.
+
+A mark among the arguments says which home and which machine a process belongs to. The machine itself is not believed:
+it may be in a guest's hands, and a process can rewrite its own arguments. What the kernel says (owner, parent,
+namespace) comes first, then the box's arguments; the machine's own count only where its box was killed.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import socket
+import weakref
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import MachineUsage
+
+MAX_SAID = 64 << 10
+"""Bytes that are kept of what a machine's processes print."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One argument of every process of a machine ends with this. `home` is letters and digits."""
+
+    home: str
+    uuid: UUID
+
+    def __str__(self) -> str:
+        return f"bento-{self.home}-{self.uuid}"
+
+
+def read_mark(argv: Sequence[str], home: str) -> UUID | None:
+    """The machine of `home` that a process with these arguments says it belongs to."""
+    pattern = re.compile(rf"(?:.*[/=])?bento-{re.escape(home)}-([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})")
+    return next((UUID(found[1]) for argument in argv if (found := pattern.fullmatch(argument))), None)
+
+
+async def spawn(argv: Sequence[str], *, inherit: Iterable[int], said: int) -> None:
+    """Start `argv` as nobody's child, with these fds and no others; what it prints goes to the fd `said`.
+
+    On return it is not known whether `argv` can run at all. Raises `Unavailable` if not even a process can be had.
+    """
+    # setsid --fork ends at once; the program's parent is then init, or systemd's user manager.
+    try:
+        launcher = await asyncio.create_subprocess_exec(
+            "setsid", "--fork", *argv,
+            stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=tuple(inherit),
+        )  # fmt: skip
+    except OSError as error:
+        raise Unavailable(f"no process can be started ({error.strerror}); end some programs and try again") from error
+    await launcher.wait()
+
+
+class Said:
+    """What the processes of a machine print (to the fd `fd`): the first 64 KiB, in memory.
+
+    A file of that size which cannot grow: a guest that makes QEMU complain without end fills no disk, and it does not
+    matter whether a manager is there to read.
+    """
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("bento-said", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        weakref.finalize(self, os.close, self.fd)
+        os.ftruncate(self.fd, MAX_SAID)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+
+    def text(self) -> str:
+        """Lines of printable characters."""
+        lines = os.pread(self.fd, MAX_SAID, 0).rstrip(b"\0").decode(errors="replace").splitlines()
+        return "\n".join("".join(c for c in line if c.isprintable()) for line in lines if line.strip())
+
+
+class Box:
+    """The processes of one machine. `pid` is the machine's own, or None where nothing runs in the box (yet)."""
+
+    def __init__(self, uuid: UUID, pid: int | None, pidfds: Iterable[int]) -> None:
+        self.uuid = uuid
+        self.pid = pid
+        self._pidfds = tuple(pidfds)
+        weakref.finalize(self, _close, self._pidfds)
+
+    def has_ended(self) -> bool:
+        waiting = select.poll()
+        for pidfd in self._pidfds:
+            waiting.register(pidfd, select.POLLIN)
+        return len(waiting.poll(0)) == len(self._pidfds)
+
+    async def wait(self) -> None:
+        """Return when all the processes have ended."""
+        for pidfd in self._pidfds:
+            await _readable(pidfd)
+
+    async def kill(self) -> None:
+        for pidfd in self._pidfds:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await self.wait()
+
+
+async def find_boxes(home: str, owners: Container[int]) -> list[Box]:
+    """What runs on this host and bears the mark of `home`, the trustworthy first: boxes, then machines without one.
+
+    `owners` are the users (host uids) that machines of this home run as; processes of others are not looked at.
+    """
+    return await asyncio.to_thread(_find_boxes, home, owners)
+
+
+async def kill_boxes(home: str, owners: Container[int], uuid: UUID) -> None:
+    """End whatever runs for one machine."""
+    # A box in the making may start its machine while we look: look again until nothing is left.
+    while boxes := [box for box in await find_boxes(home, owners) if box.uuid == uuid]:
+        for box in boxes:
+            await box.kill()
+
+
+def connect(path: Path) -> socket.socket:
+    """A non-blocking connection to a machine's socket."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        connection.connect(str(path))
+    except OSError as error:
+        connection.close()
+        raise Unavailable(f"the machine behind {path} does not listen any more ({error.strerror})") from error
+    return connection
+
+
+async def usage_of(pids: Iterable[int]) -> MachineUsage:
+    """The sum over processes; those that have ended count nothing."""
+    # The kernel walks the page tables for it, which takes milliseconds.
+    used = await asyncio.to_thread(lambda: [_usage(pid) for pid in pids])
+    return MachineUsage(sum(each.memory_bytes for each in used), sum(each.cpu_ns for each in used))
+
+
+def _usage(pid: int) -> MachineUsage:
+    try:
+        # proc(5): after the name in parentheses, fields 14 to 17 are the ticks of the process and its children.
+        ticks = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+        return MachineUsage(_memory(pid), ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+    except (FileNotFoundError, ProcessLookupError):
+        return MachineUsage(0, 0)
+
+
+def _memory(pid: int) -> int:
+    try:
+        rollup, field = Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss:"
+    except PermissionError:
+        rollup, field = Path(f"/proc/{pid}/status").read_text(), "VmRSS:"
+    return next((int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith(field)), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What the kernel says of a process. `inner`: it stands in a pid namespace below ours."""
+
+    pid: int
+    parent: int
+    inner: bool
+    mark: UUID | None
+
+
+def _find_boxes(home: str, owners: Container[int]) -> list[Box]:
+    processes = [each for pid in _pids() if (each := _look(pid, home, owners))]
+    outer = {each.pid: each for each in processes if each.mark and not each.inner}
+    within = {each.parent: each for each in processes if each.inner and each.parent in outer}
+    alone = [each for each in processes if each.mark and each.inner and each.parent not in outer]
+    groups = [[each, *([within[each.pid]] if each.pid in within else [])] for each in outer.values()]
+    return list(_hold([*groups, *([each] for each in alone)], home, owners))
+
+
+def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int]) -> Iterator[Box]:
+    for group in groups:
+        held: list[int] = []
+        for process in group:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(process.pid)
+                held.append(pidfd)
+                # Between the look and the hold the number may have gone to a stranger; the hold is for good.
+                now = _look(process.pid, home, owners)
+                if now is None or (now.parent, now.inner) != (process.parent, process.inner):
+                    os.close(held.pop())
+        uuid = group[0].mark
+        if held and uuid:
+            yield Box(uuid, next((each.pid for each in group if each.inner), None), held)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _look(pid: int, home: str, owners: Container[int]) -> _Process | None:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if int(fields["Uid"].split()[0]) not in owners:
+            return None
+        argv = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    # A zombie has no namespace ids any more, nor arguments.
+    inner = len(fields.get("NSpid", "").split()) > 1
+    return _Process(pid, int(fields["PPid"]), inner, read_mark(argv, home))
+
+
+async def _readable(pidfd: int) -> None:
+    """A pidfd becomes readable when its process has ended, reaped or not (pidfd_open(2))."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    # A number of our own: an event loop keeps one reader for each fd, and several may wait for the same end.
+    own = os.dup(pidfd)
+    try:
+        loop.add_reader(own, _resolve, ended)
+        await ended
+    finally:
+        loop.remove_reader(own)
+        os.close(own)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _close(pidfds: Iterable[int]) -> None:
+    for pidfd in pidfds:
+        os.close(pidfd)

@@ -1,0 +1,175 @@
+"""The QEMU driver: opens what a machine needs, starts QEMU in its box, and finds running ones again.
+
+Everything QEMU may touch is opened here, by the person's user, and handed over as an open file; QEMU itself runs as a
+user that could open none of it.
+"""
+
+import asyncio
+import getpass
+import logging
+import os
+import shlex
+import shutil
+import socket
+import stat
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import UUID
+
+from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, spawn
+from bento.host.drivers.qemu import qmp
+from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
+from bento.host.drivers.qemu.confine import KVM_DEVICE, SubUsers, confined, sub_users
+from bento.host.drivers.qemu.machine import CHANNEL, CONSOLE, QMP, SOCKETS, QemuMachine
+from bento.host.drivers.qemu.tsc import TscMeter
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import Accelerator, MachineSpec
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "qemu-system-x86_64"
+LAUNCH_DEADLINE_SECONDS = 30
+BACKLOG = 8
+
+
+class QemuHypervisor:
+    """Machines of one home. `home` (letters and digits) tells them from those of others on this host."""
+
+    def __init__(self, home: str, accelerator: Accelerator) -> None:
+        self._home = home
+        self._accelerator = accelerator
+        self._users = find_sub_users(accelerator)
+        self._owners = {os.getuid(), *(self._users.uids() if self._users else ())}
+        self._tsc = TscMeter()
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self._accelerator
+
+    @property
+    def separate_users(self) -> bool:
+        """Whether each machine runs as a host user of its own, which needs subordinate ids (subuid(5))."""
+        return self._users is not None
+
+    async def launch(self, spec: MachineSpec) -> QemuMachine:
+        said = Said()
+        try:
+            await self._start(spec, said)
+            await qmp.query_state(spec.run_dir / QMP, deadline=LAUNCH_DEADLINE_SECONDS)
+            return await self._find(spec)
+        except BaseException as error:
+            await kill_boxes(self._home, self._owners, spec.uuid)
+            for name in SOCKETS:
+                (spec.run_dir / name).unlink(missing_ok=True)
+            if isinstance(error, Unavailable) and (words := said.text()):
+                raise Unavailable(explain(spec, words)) from error
+            raise
+
+    async def adopt(self, run_dirs: Mapping[UUID, Path]) -> dict[UUID, QemuMachine]:
+        claimed: dict[UUID, QemuMachine] = {}
+        unowned: list[Box] = []
+        for box in await find_boxes(self._home, self._owners):
+            if box.pid is None or box.uuid not in run_dirs or box.uuid in claimed:
+                unowned.append(box)
+            else:
+                claimed[box.uuid] = QemuMachine(box, box.pid, run_dirs[box.uuid])
+        answering = await asyncio.gather(*(machine.answers() for machine in claimed.values()))
+        silent = [machine for machine, answers in zip(claimed.values(), answering, strict=True) if not answers]
+        await asyncio.gather(*(box.kill() for box in unowned), *(machine.kill() for machine in silent))
+        return {machine.uuid: machine for machine in claimed.values() if machine not in silent}
+
+    async def _start(self, spec: MachineSpec, said: Said) -> None:
+        program = shutil.which(PROGRAM)
+        if program is None:
+            raise Unavailable(f"{PROGRAM} is missing; install it with: sudo apt-get install qemu-system-x86")
+        if os.getuid() == 0:
+            raise Unavailable("machines never run as root; use Bento as an ordinary user")
+        tsc_khz = await self._tsc.khz()
+        with ExitStack() as ours:
+            fds = _open_all(spec, ours, foreign_user=self.separate_users)
+            command = qemu_argv(program, spec, fds, home=self._home, accelerator=self._accelerator, tsc_khz=tsc_khz)
+            argv = confined(command, user=self._user(spec), devices=_devices(self._accelerator))
+            log.info("launch: %s", shlex.join(argv))
+            # Our copies close when the box has its own: a socket of a dead QEMU must refuse connections.
+            await spawn(argv, inherit=fds.all(), said=said.fd)
+
+    def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
+        try:
+            return self._users.of(spec.slot) if self._users else None
+        except ValueError as error:
+            raise Unavailable(f"no host user is left for {spec.name}; give yourself more in /etc/subuid") from error
+
+    async def _find(self, spec: MachineSpec) -> QemuMachine:
+        for box in await find_boxes(self._home, self._owners):
+            if box.uuid == spec.uuid and box.pid is not None:
+                return QemuMachine(box, box.pid, spec.run_dir)
+        raise Unavailable(f"QEMU of {spec.name} ended at once")
+
+
+def find_sub_users(accelerator: Accelerator) -> SubUsers | None:
+    """The host users that machines can run as here; None if there are none, or if KVM is not open to them."""
+    if shutil.which("newuidmap") is None:
+        return None
+    if accelerator is Accelerator.KVM and stat.S_IMODE(os.stat(KVM_DEVICE).st_mode) & 0o006 != 0o006:
+        # Groups and access lists of the person don't count for a subordinate user.
+        return None
+    try:
+        subuid, subgid = Path("/etc/subuid").read_text(), Path("/etc/subgid").read_text()
+    except OSError:
+        return None
+    return sub_users(subuid, subgid, getpass.getuser(), os.getuid())
+
+
+def explain(spec: MachineSpec, words: str) -> str:
+    """The sentence for a QEMU that did not start, from what it printed."""
+    if "annot allocate memory" in words or "set up guest memory" in words:
+        return f"there is not enough memory for {spec.name}; stop another domain or give this one less"
+    if 'Failed to get "write" lock' in words:
+        return f"a disk of {spec.name} is in use by another machine; shut that down first"
+    return f"QEMU did not start {spec.name}: {words.splitlines()[-1]}"
+
+
+def _open_all(spec: MachineSpec, ours: ExitStack, *, foreign_user: bool) -> Fds:
+    """Everything that QEMU inherits; `ours` closes our copies."""
+
+    def kept(fd: int) -> int:
+        ours.callback(os.close, fd)
+        return fd
+
+    try:
+        # QEMU opens these two again by name, as its own user.
+        kernel, initrd = (kept(_open(spec, path, os.O_RDONLY)) for path in (spec.kernel, spec.initrd))
+        for path, fd in ((spec.kernel, kernel), (spec.initrd, initrd)):
+            if foreign_user and not os.fstat(fd).st_mode & stat.S_IROTH:
+                raise Unavailable(f"{path} must be readable by all; run: chmod a+r {shlex.quote(str(path))}")
+        disks = [kept(_open(spec, d.path, os.O_RDONLY if d.read_only else os.O_RDWR)) for d in spec.disks]
+        ram = kept(os.memfd_create(f"bento-ram-{spec.name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        os.ftruncate(ram, ram_bytes(spec))
+        sockets = [ours.enter_context(_listen(spec.run_dir / name)).fileno() for name in (CHANNEL, CONSOLE, QMP)]
+    except OSError as error:
+        raise Unavailable(f"{spec.name} cannot start: {error.strerror}: {error.filename or spec.run_dir}") from error
+    return Fds(ram, kernel, initrd, tuple(disks), *sockets)
+
+
+def _open(spec: MachineSpec, path: Path, mode: int) -> int:
+    try:
+        return os.open(path, mode | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Unavailable(f"{spec.name} cannot start: {path} is missing") from error
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)  # left by an earlier machine that was killed
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(str(path))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _devices(accelerator: Accelerator) -> tuple[str, ...]:
+    return (KVM_DEVICE,) if accelerator is Accelerator.KVM else ()

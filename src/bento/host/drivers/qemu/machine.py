@@ -1,0 +1,72 @@
+"""A running QEMU machine: the port's `Machine`, from a box of processes and the sockets in its run directory.
+
+The same object whether this manager started the machine or found it again; it keeps no state of its own.
+"""
+
+import socket
+from pathlib import Path
+from uuid import UUID
+
+from bento.host.drivers.boxed import Box, connect, usage_of
+from bento.host.drivers.qemu import qmp
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import MachineState, MachineUsage
+
+CHANNEL = "channel.sock"
+CONSOLE = "console.sock"
+QMP = "qmp.sock"
+SOCKETS = (CHANNEL, CONSOLE, QMP)
+
+
+class QemuMachine:
+    def __init__(self, box: Box, pid: int, run_dir: Path) -> None:
+        self._box = box
+        self._pid = pid
+        self._run_dir = run_dir
+
+    @property
+    def uuid(self) -> UUID:
+        return self._box.uuid
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    async def connect_channel(self) -> socket.socket:
+        return connect(self._run_dir / CHANNEL)
+
+    async def connect_console(self) -> socket.socket:
+        return connect(self._run_dir / CONSOLE)
+
+    async def state(self) -> MachineState:
+        if self._box.has_ended():
+            return MachineState.GONE
+        try:
+            return await qmp.query_state(self._run_dir / QMP)
+        except Unavailable:
+            if self._box.has_ended():
+                return MachineState.GONE
+            raise
+
+    async def answers(self) -> bool:
+        """Whether its QEMU still does what it is told."""
+        try:
+            await qmp.query_state(self._run_dir / QMP)
+        except Unavailable:
+            return False
+        return True
+
+    async def pause(self) -> None:
+        await qmp.execute(self._run_dir / QMP, "stop")
+
+    async def resume(self) -> None:
+        await qmp.execute(self._run_dir / QMP, "cont")
+
+    async def kill(self) -> None:
+        await self._box.kill()
+
+    async def wait(self) -> None:
+        await self._box.wait()
+
+    async def usage(self) -> MachineUsage:
+        return await usage_of([self._pid])

@@ -1,0 +1,61 @@
+"""Words with a running QEMU: one short QMP session a command.
+
+Nothing is held between commands. So a machine costs the manager no connection while it runs, a machine found again
+after the manager's death is spoken to like any other, and a QEMU that a guest has taken over can send what it likes to
+nobody. It is distrusted during a command too: answers are bounded in size and in time, events are thrown away.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from qemu.qmp import Message, QMPClient, QMPError
+
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import MachineState
+
+DEADLINE_SECONDS = 15
+"""QEMU answers within a millisecond; this is for a host that swaps."""
+
+# The library logs as an error whatever it also raises.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+MAX_ANSWER = 64 << 10
+"""Bytes of one message from QEMU; those we ask for have some hundred."""
+
+
+async def execute(
+    socket: Path, command: str, arguments: Mapping[str, object] | None = None, *, deadline: float = DEADLINE_SECONDS
+) -> object:
+    """QEMU's answer to `command`. Raises `Unavailable` if it refuses, or gives none within `deadline` seconds."""
+    client = QMPClient(command, readbuflen=MAX_ANSWER)
+    client.events.event_filter = _no_event
+    try:
+        async with asyncio.timeout(deadline):
+            await client.connect(str(socket))
+            return await client.execute(command, arguments)
+    except TimeoutError as error:
+        raise Unavailable(f"QEMU did not answer within {deadline:g} seconds") from error
+    except (QMPError, OSError, EOFError) as error:
+        raise Unavailable(f"QEMU refused {command}: {error}") from error
+    finally:
+        # It tells again what the command has told.
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await client.disconnect()
+
+
+def _no_event(_event: Message) -> bool:
+    return False
+
+
+async def query_state(socket: Path, *, deadline: float = DEADLINE_SECONDS) -> MachineState:
+    match await execute(socket, "query-status", deadline=deadline):
+        case {"status": "running"}:
+            return MachineState.RUNNING
+        case {"status": str()}:
+            # Also when QEMU stopped the machine by itself, as it does when the host's disk is full.
+            return MachineState.PAUSED
+        case _:
+            raise Unavailable("QEMU gave an answer that makes no sense")
