@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.host.drivers.machine.kvm import KvmVerdict, Patience, Step, ask, follow, probe
+from bento.host.drivers.machine.kvm import SOURCE, KvmVerdict, Patience, Step, ask, follow, probe
 
 ENDLESS = Patience(start=600.0, step=600.0, death=600.0)
 NONE_FOR_STEPS = Patience(start=600.0, step=0.0, death=600.0)
@@ -197,7 +197,8 @@ def test_the_verdict_on_this_machine_agrees_with_what_else_can_be_seen(tmp_path:
     assert found.usable == (found.step is None)
     if found.usable:
         child = [sys.executable, "-m", "bento.host.drivers.machine.kvm_guest"]
-        ran = subprocess.run(child, capture_output=True, text=True, check=True)
+        environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+        ran = subprocess.run(child, env=environment, capture_output=True, text=True, check=True)
         assert ran.stdout.splitlines() == [f"pass {step}" for step in Step]
 
 

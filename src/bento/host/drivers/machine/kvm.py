@@ -11,11 +11,13 @@ until the next boot.
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import bento
 from bento.host.drivers.machine import kvm_cache
 from bento.host.drivers.machine.kvm_access import KVM_DEVICE, explain_closed, read_device
 from bento.host.drivers.machine.kvm_steps import LINE_LIMIT, Failure, KvmVerdict, Step, judge, verdict
@@ -33,6 +35,9 @@ class Patience:
     step: float = 0.3
     death: float = 1.0
 
+
+SOURCE = Path(bento.__file__).parents[1]
+"""Where the child finds Bento, however this process found it."""
 
 FIRST = Patience()
 SECOND = Patience(step=1.2)
@@ -81,7 +86,11 @@ async def ask(child: Sequence[str], patience: Sequence[Patience]) -> KvmVerdict:
 async def _attempt(child: Sequence[str], patience: Patience) -> Failure | None:
     try:
         process = await asyncio.create_subprocess_exec(
-            *child, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT
+            *child,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT,
+            env=os.environ | {"PYTHONPATH": str(SOURCE)},
         )
     except OSError as error:
         return Failure(Step.START, f"{child[0]} does not start: {error.strerror}")
