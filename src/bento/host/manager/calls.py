@@ -69,19 +69,21 @@ class Calls:
         """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply."""
         if self._lifecycle.state(target) is not PowerState.RUNNING:
             if not autostart:
-                raise Conflict(f"'{target}' does not run; 'bento start {target}' starts it", actual="Halted", required="Running")
+                raise Conflict(
+                    f"'{target}' does not run; 'bento start {target}' starts it", actual="Halted", required="Running"
+                )
             await self._lifecycle.ensure_running(target)
-        broker = self._lifecycle.broker(target)
+        broker = await self._lifecycle.broker(target)
         user = user or self._inventory.get(target).properties.get("default_user", "")
         callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             await broker.open(Open(service, argument, source, requested, user, rows, columns), servers)
         except OSError:
             callers.close()
-            raise Conflict(f"the channel to '{target}' was just lost; try again", actual="lost", required="Running") from None
+            raise Conflict(
+                f"the channel to '{target}' was just lost; try again", actual="lost", required="Running"
+            ) from None
         return callers
 
     def _world(self) -> World:
-        return World(
-            {record.name: DomainFacts(record.domain.klass, record.tags) for record in self._inventory}
-        )
+        return World({record.name: DomainFacts(record.domain.klass, record.tags) for record in self._inventory})

@@ -14,7 +14,7 @@ class Events:
     def __init__(self) -> None:
         self._listeners: set[asyncio.Queue[Event | None]] = set()
 
-    def tell(self, subject: str, name: str, **details: str) -> None:
+    def tell(self, subject: str, name: str, /, **details: str) -> None:
         event = Event(subject, name, tuple(details.items()))
         for queue in tuple(self._listeners):
             if queue.qsize() >= MAX_BEHIND:

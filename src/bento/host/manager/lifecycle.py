@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bento.host.manager.brokers import Broker, End, Nursery
 from bento.host.manager.events import Events
@@ -29,6 +30,7 @@ from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
 from bento.host.model.machine import Disk, MachineSpec, MachineState
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.host.ports.storage import Storage
+from bento.host.ports.templates import ROOT_KEPT
 from bento.wire.control import Asked, Ending
 from bento.wire.names import DomainName
 from bento.wire.rpc import ExitCode
@@ -253,14 +255,14 @@ class Lifecycle:
         """The machine's disks in order (vda ...), made where they are missing."""
         places, uuid, image = self._places, record.domain.uuid, self._templates.directory(version)
         await self._ensure_volume(places.private(uuid), PRIVATE_SIZE)
-        if record.domain.klass in (DomainClass.TEMPLATE, DomainClass.STANDALONE):
+        if _keeps_root(record):
             changes = places.delta(uuid, version.number)
             await self._ensure_volume(changes, VOLATILE_SIZE)
         else:
             changes = places.volatile(uuid)
             await self._storage.remove(changes)
             await self._storage.create(changes, VOLATILE_SIZE)
-        disks = (
+        disks: tuple[Disk, ...] = (
             Disk(image / "root.erofs", read_only=True),
             Disk(places.private(uuid), read_only=False),
             Disk(changes, read_only=False),
@@ -287,7 +289,7 @@ class Lifecycle:
             vcpus=number(record, "vcpus"),
             kernel=image / "kernel",
             initrd=image / "initrd",
-            cmdline=self._templates.cmdline(version),
+            cmdline=self._templates.cmdline(version) + (f" {ROOT_KEPT}" if _keeps_root(record) else ""),
             disks=disks,
         )
 
@@ -309,13 +311,13 @@ class Lifecycle:
 
     async def _agent_answers(self, live: Live, serving: asyncio.Task[End]) -> None:
         """Wait for it; or for what makes it vain: the machine gone, the broker ended, the deadline."""
-        assert live.machine and live.broker
+        assert live.machine
+        assert live.broker
         name, seconds = live.record.name, number(live.record, "qrexec_timeout")
         gone = asyncio.create_task(live.machine.wait())
         try:
-            done, _ = await asyncio.wait(
-                {live.broker.up, serving, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            awaited: set[asyncio.Future[Any]] = {live.broker.up, serving, gone}
+            done, _ = await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if gone in done:
                 raise Unavailable(f"the machine of '{name}' ended while it started; see 'bento logs {name}'")
             if serving in done:
@@ -438,3 +440,8 @@ class Lifecycle:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, BentoError):
             log.error("a task of the manager failed", exc_info=error)
+
+
+def _keeps_root(record: DomainRecord) -> bool:
+    """Whether changes to the root outlive a run."""
+    return record.domain.klass in (DomainClass.TEMPLATE, DomainClass.STANDALONE)

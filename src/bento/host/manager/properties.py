@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bento.host.model.domain import DomainClass
-from bento.host.model.errors import Invalid, NoSuch
+from bento.host.model.errors import Invalid, Kind, NoSuch
 from bento.host.model.inventory import DomainRecord
 from bento.wire.errors import WireError
 from bento.wire.names import UserName
@@ -47,7 +47,9 @@ def _user(value: str) -> str:
 PROPERTIES: Mapping[str, Property] = {
     p.name: p
     for p in (
-        Property("memory", "int", "400", "Memory of the domain at its next start, in MiB.", _between(64, 1 << 20, "MiB")),
+        Property(
+            "memory", "int", "400", "Memory of the domain at its next start, in MiB.", _between(64, 1 << 20, "MiB")
+        ),
         Property("vcpus", "int", "1", "Virtual processors at its next start.", _between(1, 64, "processors")),
         Property("default_user", "str", "user", "Account that services run as when nobody names one.", _user),
         Property(
@@ -73,7 +75,9 @@ domain itself and stand in `methods/properties.py`."""
 def find(record: DomainRecord, name: str) -> Property:
     found = PROPERTIES.get(name)
     if found is None or record.domain.klass not in found.classes:
-        raise NoSuch(f"'{record.name}' has no property '{name}'; 'bento prefs {record.name}' shows those it has")
+        raise NoSuch(
+            f"'{record.name}' has no property '{name}'; 'bento prefs {record.name}' shows those it has", Kind.PROPERTY
+        )
     return found
 
 

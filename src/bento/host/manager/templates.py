@@ -6,7 +6,6 @@ What a guest packed is taken as bytes: measured, hashed, renamed, never opened.
 """
 
 import asyncio
-import hashlib
 import json
 import logging
 import os
@@ -50,7 +49,8 @@ class Templates:
     def version_for(self, record: DomainRecord) -> TemplateVersion:
         """The version that a start of this domain takes its root from."""
         if record.domain.klass is DomainClass.STANDALONE:
-            assert record.origin and record.base is not None
+            assert record.origin
+            assert record.base is not None
             return self._inventory.version(record.origin, record.base)
         return self._inventory.current(record.domain.template or record.name)
 
@@ -91,18 +91,17 @@ class Templates:
         """Have a running TemplateVM pack its root onto its next-root volume."""
         code = await run_errand(broker, record.name, PACK, seconds=PACK_SECONDS)
         if code != 0:
-            raise Unavailable(
-                f"'{record.name}' could not pack its changes (code {code}); they are kept: see 'bento logs {record.name}'"
-            )
+            see = f"see 'bento logs {record.name}'"
+            raise Unavailable(f"'{record.name}' could not pack its changes (code {code}), which are kept; {see}")
 
     async def commit(self, record: DomainRecord) -> None:
         """Make what a TemplateVM packed its new version. Its machine is gone, so nobody writes there any more."""
         source = self._places.next_root(record.domain.uuid)
         old = self.version_for(record)
         with self._aside() as directory:
-            await asyncio.to_thread(_take_image, source, self.directory(old), directory)
-            digest, size = await asyncio.to_thread(_digest, directory)
-            self._finish(record, directory, Built(digest, size, old.packages), old.flavor)
+            _take_image(source, directory / "root.erofs")
+            built = await self._builder.derive(self.directory(old), directory)
+            self._finish(record, directory, built, old.flavor)
         self._places.delta(record.domain.uuid, old.number).unlink(missing_ok=True)
 
     def link_version(self, version: TemplateVersion, name: DomainName) -> TemplateVersion:
@@ -159,9 +158,7 @@ class Templates:
     def _finish(self, record: DomainRecord, directory: Path, built: Built, flavor: str) -> None:
         numbers = [v.number for v in self._inventory.versions(record.name)]
         number = max(numbers, default=0) + 1
-        version = TemplateVersion(
-            record.name, number, built.digest, built.size, time.time(), flavor, built.packages
-        )
+        version = TemplateVersion(record.name, number, built.digest, built.size, time.time(), flavor, built.packages)
         self._name(directory, version)
         if record.name in self._inventory:
             record = self._inventory.get(record.name)
@@ -190,18 +187,15 @@ class Templates:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _take_image(source: Path, old: Path, directory: Path) -> None:
-    """Move the packed image into `directory`, cut after its last written block, beside the old version's other files."""
+def _take_image(source: Path, target: Path) -> None:
+    """Make a packed next-root volume an image: cut after its last written block, and nobody's to write."""
     with open(source, "r+b") as image:
         size = _end_of_data(image.fileno())
         if size == 0:
             raise Unavailable("the guest said that it packed its root, but wrote nothing")
         image.truncate(size)
-    os.rename(source, directory / "root.erofs")
-    os.chmod(directory / "root.erofs", 0o644)
-    for file in FILES:
-        if file != "root.erofs":
-            os.link(old / file, directory / file)
+    source.chmod(0o444)
+    os.rename(source, target)
 
 
 def _end_of_data(fd: int) -> int:
@@ -215,17 +209,6 @@ def _end_of_data(fd: int) -> int:
             break  # ENXIO: no data after here
         end = at
     return min(size, -(-end // BLOCK) * BLOCK)
-
-
-def _digest(directory: Path) -> tuple[str, int]:
-    whole, size = hashlib.sha256(), 0
-    for file in FILES:
-        if file == "manifest.json":
-            continue
-        with open(directory / file, "rb") as opened:
-            whole.update(f"{file} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
-        size += (directory / file).stat().st_size
-    return whole.hexdigest(), size
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,8 @@
 - `Unavailable`: the outside world (a full disk, a missing program, a dead QEMU).
 """
 
+from enum import StrEnum
+
 
 class BentoError(Exception):
     """Any of the below; the text is one sentence, safe to print."""
@@ -17,8 +19,22 @@ class Invalid(BentoError):
     """The request names something that does not exist or a value that is none."""
 
 
+class Kind(StrEnum):
+    """What a request can name that does not exist."""
+
+    DOMAIN = "domain"
+    PROPERTY = "property"
+    LABEL = "label"
+    TAG = "tag"
+    FEATURE = "feature"
+
+
 class NoSuch(Invalid):
-    """The request names a thing (domain, property, tag ...) that does not exist."""
+    """The request names a thing that does not exist."""
+
+    def __init__(self, sentence: str, kind: Kind = Kind.DOMAIN) -> None:
+        super().__init__(sentence)
+        self.kind = kind
 
 
 class Refused(BentoError):

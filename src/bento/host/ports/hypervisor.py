@@ -59,7 +59,7 @@ class Hypervisor(Protocol):
         """
         ...
 
-    async def adopt(self, run_dirs: Mapping[UUID, Path]) -> dict[UUID, Machine]:
+    async def adopt(self, run_dirs: Mapping[UUID, Path]) -> Mapping[UUID, Machine]:
         """Machines of this home that still run, by uuid; `run_dirs` says where each had its sockets.
 
         Those not in `run_dirs`, and those that no longer answer, are killed: nobody owns them.

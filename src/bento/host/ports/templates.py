@@ -12,6 +12,10 @@ FILES = ("root.erofs", "modules.erofs", "kernel", "initrd", "manifest.json")
 """What a finished template directory holds, no more and no less."""
 
 
+ROOT_KEPT = "bento.root=kept"
+"""On the kernel's command line: the root's changes outlive this start (TemplateVM, StandaloneVM)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """`digest` is sha256 over the image's files, in hex; `size` their bytes; `packages` how many it holds."""
@@ -28,4 +32,12 @@ class TemplateBuilder(Protocol):
 
     async def build(self, distribution: str, flavor: str, directory: Path, progress: Progress) -> Built:
         """Fill `directory`, which exists and is empty. Raises `Unavailable`; cancelling ends it and its processes."""
+        ...
+
+    async def derive(self, old: Path, directory: Path) -> Built:
+        """Complete `directory`, which holds nothing but a new `root.erofs`, from the version in `old`.
+
+        The root was packed by a guest: it is hashed as bytes, never opened as a file system. The list of packages
+        stays the old one's, since only the guest could tell a newer.
+        """
         ...

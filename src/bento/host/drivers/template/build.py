@@ -80,7 +80,7 @@ async def build(request: BuildRequest, destination: Path, progress: Progress) ->
         raise Unavailable(answers.problem or str(failure)) from failure
     work.rmdir()
     manifest = answers.manifest(request)
-    _write_last(destination, manifest)
+    write_manifest(destination, manifest)
     progress(*DONE)
     return BuiltTemplate(destination, manifest)
 
@@ -205,7 +205,7 @@ class _Answers:
         )
 
 
-def _write_last(directory: Path, manifest: Manifest) -> None:
+def write_manifest(directory: Path, manifest: Manifest) -> None:
     """The images are on the disk by now; the manifest appears whole or not at all."""
     aside = directory / f"{MANIFEST}.new"
     with aside.open("w") as file:

@@ -25,9 +25,6 @@ CMDLINE = "console=ttyS0 quiet loglevel=3 panic=-1 audit=0 cryptomgr.notests=1"
 #: What a distribution's own initramfs has to be told besides.
 STOCK_CMDLINE = "root=/dev/vda rootfstype=erofs ro"
 
-#: The root's changes on vdc outlive this start (TemplateVM, StandaloneVM): give it a journal, check it.
-CMDLINE_ROOT_KEPT = "bento.root=kept"
-
 
 def cmdline_emulated(tsc_khz: int) -> str:
     """What to add under TCG. `tsc_khz`: the host's time stamp counter in kHz, which the guest sees as it is.

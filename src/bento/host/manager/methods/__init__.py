@@ -1,0 +1,17 @@
+"""The Admin API's methods: one table from name to function. What is not in the table does not exist.
+
+A method gets the manager and the parsed request and gives the reply's content,
+a file to hand over, or a stream of events. Methods whose name has `.vm.` are
+about the domain they are sent to, all others go to the admin domain.
+"""
+
+from bento.host.manager.methods import bento, domains, labels, properties, tags
+from bento.host.manager.methods.kinds import Method
+
+METHODS: dict[str, Method] = {
+    **domains.METHODS,
+    **properties.METHODS,
+    **tags.METHODS,
+    **labels.METHODS,
+    **bento.METHODS,
+}

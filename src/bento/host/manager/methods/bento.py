@@ -1,0 +1,215 @@
+"""Bento's own methods, for what the field does by other means than its Admin API: calls, console, templates, doctor."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+
+from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines
+from bento.host.model.domain import ADMIN, LABELS, DomainClass
+from bento.host.model.errors import Conflict, Invalid, NoSuch
+from bento.host.model.inventory import DomainRecord, TemplateVersion
+from bento.wire.admin import Event, Request
+from bento.wire.errors import WireError
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName, UserName
+
+RGB = {label.name: label.rgb for label in LABELS}
+
+
+async def table(manager: Manager, request: Request) -> Reply:
+    """All domains with what a person wants to see of them, as JSON."""
+    rows = await asyncio.gather(*(_row(manager, record) for record in sorted(manager.inventory, key=lambda r: r.slot)))
+    return json.dumps(rows).encode()
+
+
+async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
+    """`memory_bytes`: what its machine takes of the host's memory now. `disk_bytes`: what this domain alone uses."""
+    domain, run = record.domain, record.run
+    machine = manager.lifecycle.machine(record.name)
+    usage = await machine.usage() if machine else None
+    return {
+        "name": record.name,
+        "class": domain.klass,
+        "label": domain.label,
+        "label_rgb": f"#{RGB[domain.label]:06x}",
+        "state": manager.lifecycle.state(record.name),
+        "template": domain.template,
+        "netvm": None,
+        "memory_bytes": usage.memory_bytes if usage else 0,
+        "disk_bytes": await asyncio.to_thread(_disk, manager, record),
+        "start_seconds": round(run.start_seconds, 3) if run and run.start_seconds else None,
+        "uptime_seconds": round(max(0.0, time.time() - run.started), 1) if run else None,
+        "cpu_seconds": usage.cpu_ns / 1e9 if usage else 0.0,
+        "template_version": run.version if run else record.base,
+        "pid": machine.pid if machine else None,
+        "uuid": str(domain.uuid),
+    }
+
+
+def _disk(manager: Manager, record: DomainRecord) -> int:
+    directory = manager.places.domain(record.domain.uuid)
+    files = list(directory.iterdir()) if directory.exists() else []
+    used = sum(manager.storage.usage(file) for file in files)
+    for version in manager.inventory.versions(record.name):
+        used += sum(manager.storage.usage(file) for file in manager.templates.directory(version).iterdir())
+    return used
+
+
+async def call(manager: Manager, request: Request) -> Reply:
+    """A call from the admin domain, which the policy does not ask about: the person at the host commands its domains.
+
+    `argument` is SERVICE+ARGUMENT; the answer's file is the caller's leg (`wire/rpc.py`).
+    """
+    record = guest(manager, request)
+    fields = lines(request.payload, "user", "rows", "columns", "autostart")
+    service, _, argument = request.argument.partition("+")
+    try:
+        leg = await manager.calls.open(
+            record.name,
+            ServiceName.parse(service),
+            ServiceArgument.parse(argument),
+            source=ADMIN,
+            requested=TargetName(record.name),
+            user=UserName.parse(fields["user"]) if fields.get("user") else "",
+            autostart=fields.get("autostart", "yes") == "yes",
+            rows=_cells(fields.get("rows", "0")),
+            columns=_cells(fields.get("columns", "0")),
+        )
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    return File(leg.detach())
+
+
+def _cells(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
+        raise Invalid("a terminal has from 0 to 65535 rows and columns")
+    return int(text)
+
+
+async def console(manager: Manager, request: Request) -> Reply:
+    record = guest(manager, request)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await manager.lifecycle.console(record.name, theirs)
+    except BaseException:
+        ours.close()
+        raise
+    return File(ours.detach())
+
+
+async def console_log(manager: Manager, request: Request) -> Reply:
+    """The console's log, to read. It is the guest's words: whoever prints it makes it harmless first."""
+    record = guest(manager, request)
+    try:
+        path = manager.places.console_log(record.domain.uuid)
+        return File(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except FileNotFoundError:
+        raise Conflict(f"'{record.name}' never ran, so it has no log", actual="new", required="started") from None
+
+
+async def template_build(manager: Manager, request: Request) -> Reply:
+    """`argument`: the distribution. Progress as events, then an empty OK, or a failure."""
+    fields = lines(request.payload, "flavor", "name")
+    try:
+        name = DomainName.parse(fields.get("name") or request.argument)
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    return Stream(_build(manager, name, request.argument, fields.get("flavor", "")))
+
+
+async def _build(manager: Manager, name: DomainName, distribution: str, flavor: str) -> AsyncIterator[Event]:
+    news: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def progress(phase: str, fraction: float | None) -> None:
+        shown = "" if fraction is None else f"{fraction:.3f}"
+        news.put_nowait(Event(name, "progress", (("phase", phase), ("fraction", shown))))
+
+    existed = name in manager.inventory
+    work = asyncio.create_task(manager.templates.build(name, distribution, flavor, progress))
+    work.add_done_callback(lambda _: news.put_nowait(None))
+    try:
+        while event := await news.get():
+            yield event
+        await work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    if not existed:
+        manager.events.tell("", "domain-add", vm=name)
+
+
+async def template_list(manager: Manager, request: Request) -> Reply:
+    templates = [r for r in manager.inventory if r.domain.klass is DomainClass.TEMPLATE]
+    return json.dumps([_template_row(manager, r) for r in sorted(templates, key=lambda r: r.name)]).encode()
+
+
+def _template_row(manager: Manager, record: DomainRecord) -> dict[str, object]:
+    version = manager.inventory.current(record.name)
+    return {
+        "name": record.name,
+        "flavor": version.flavor,
+        "version": version.number,
+        "digest": version.digest,
+        "size_bytes": version.size,
+        "created": version.created,
+        "packages": version.packages,
+        "used_by": sorted(manager.inventory.based_on(record.name)),
+        "state": manager.lifecycle.state(record.name),
+    }
+
+
+async def template_info(manager: Manager, request: Request) -> Reply:
+    """One template, with its versions and what the builder recorded (its package list among it)."""
+    record = _template(manager, request)
+    kept: list[TemplateVersion] = manager.inventory.versions(record.name)
+    info = _template_row(manager, record)
+    info["versions"] = [
+        {"version": v.number, "digest": v.digest, "size_bytes": v.size, "created": v.created} for v in kept
+    ]
+    info["manifest"] = manager.templates.manifest(manager.inventory.current(record.name))
+    return json.dumps(info).encode()
+
+
+async def doctor(manager: Manager, request: Request) -> Reply:
+    return json.dumps(await manager.machinery.doctor()).encode()
+
+
+async def notices(manager: Manager, request: Request) -> Reply:
+    return json.dumps(manager.machinery.notices()).encode()
+
+
+async def status(manager: Manager, request: Request) -> Reply:
+    return json.dumps({"pid": os.getpid(), "data": str(manager.places.data), "run": str(manager.places.run)}).encode()
+
+
+async def stop(manager: Manager, request: Request) -> Reply:
+    """The manager ends; machines run on, and the next manager goes on with them."""
+    manager.machinery.stop()
+    return b""
+
+
+def _template(manager: Manager, request: Request) -> DomainRecord:
+    try:
+        record = manager.inventory.get(DomainName.parse(request.argument))
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    if record.domain.klass is not DomainClass.TEMPLATE:
+        raise NoSuch(f"'{record.name}' is no template; 'bento template ls' shows those there are")
+    return record
+
+
+METHODS: dict[str, Method] = {
+    "bento.vm.Table": table,
+    "bento.vm.Call": call,
+    "bento.vm.Console": console,
+    "bento.vm.Log": console_log,
+    "bento.template.Build": template_build,
+    "bento.template.List": template_list,
+    "bento.template.Info": template_info,
+    "bento.Doctor": doctor,
+    "bento.Notices": notices,
+    "bento.manager.Status": status,
+    "bento.manager.Stop": stop,
+}

@@ -1,0 +1,225 @@
+"""Making, removing and copying domains, and their power: `admin.vm.*`, `bento.vm.Clone`."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+from functools import partial
+from uuid import uuid4
+
+from bento.host.manager.inventory import names
+from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, subject
+from bento.host.model.domain import ADMIN, LABELS, Domain, DomainClass, PowerState
+from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused
+from bento.host.model.inventory import DomainRecord
+from bento.wire.admin import Request
+from bento.wire.errors import WireError
+from bento.wire.names import DomainName, LabelName
+
+CREATABLE = (DomainClass.APP, DomainClass.STANDALONE)
+"""TemplateVMs come from a build or a clone; DispVMs from issues to come."""
+
+
+async def class_list(manager: Manager, request: Request) -> Reply:
+    return "".join(f"{klass}\n" for klass in (*CREATABLE, DomainClass.TEMPLATE, DomainClass.ADMIN)).encode()
+
+
+async def vm_list(manager: Manager, request: Request) -> Reply:
+    """All domains, or the one it is sent to."""
+    wanted = [r for r in manager.inventory if request.destination in (ADMIN, r.name)]
+    if not wanted:
+        subject(manager, request)
+    rows = [
+        f"{r.name} class={r.domain.klass} state={manager.lifecycle.state(r.name)} uuid={r.domain.uuid}\n"
+        for r in sorted(wanted, key=lambda r: r.name)
+    ]
+    return "".join(rows).encode()
+
+
+async def create(manager: Manager, request: Request, *, klass: DomainClass) -> Reply:
+    """`argument`: the template; payload `name=... label=...`, as the field's client sends it."""
+    if request.destination != ADMIN:
+        raise Refused(f"domains are created by '{ADMIN}' only")
+    fields = _words(request.payload)
+    name, label = _new_name(manager, fields.get("name", "")), find_label(fields.get("label", ""))
+    template = _template(manager, request.argument)
+    domain = Domain(uuid4(), name, klass, label, template if klass is DomainClass.APP else None)
+    record = DomainRecord(domain, slot=manager.inventory.free_slot())
+    if klass is DomainClass.STANDALONE:
+        record = replace(record, origin=template, base=manager.inventory.current(template).number)
+    directory = manager.places.domain(domain.uuid)
+    try:
+        directory.mkdir(parents=True, mode=0o700)
+        manager.inventory.put(record)
+    except OSError as error:
+        raise Conflict(f"no place for '{name}': {error.strerror}", actual="full", required="space") from error
+    manager.events.tell("", "domain-add", vm=name)
+    return b""
+
+
+async def remove(manager: Manager, request: Request) -> Reply:
+    record = guest(manager, request)
+    if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
+        raise Conflict(
+            f"'{record.name}' is {state.lower()}; 'bento shutdown --wait {record.name}' first",
+            actual=state,
+            required=PowerState.HALTED,
+        )
+    if users := manager.inventory.based_on(record.name):
+        raise Conflict(
+            f"template '{record.name}' is in use by {', '.join(sorted(users))}; remove these first",
+            actual="in use",
+            required="unused",
+        )
+    # Forgotten first, then taken away: a crash between the two leaves files that the next start sweeps.
+    manager.inventory.drop(record.name)
+    for version in manager.inventory.versions(record.name):
+        manager.inventory.drop_version(version)
+    await asyncio.to_thread(shutil.rmtree, manager.places.domain(record.domain.uuid), ignore_errors=True)
+    await manager.templates.sweep()
+    manager.events.tell("", "domain-delete", vm=record.name)
+    return b""
+
+
+async def clone(manager: Manager, request: Request) -> Reply:
+    """A halted domain's copy under the name in `argument`: volumes, properties, tags and features."""
+    record = guest(manager, request)
+    name = _new_name(manager, request.argument)
+    if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
+        raise Conflict(f"'{record.name}' is {state.lower()}; shut it down to clone it", actual=state, required="Halted")
+    domain = replace(record.domain, uuid=uuid4(), name=name)
+    copy = replace(record, domain=domain, slot=manager.inventory.free_slot(), run=None)
+    version = None
+    base = record.base
+    if record.domain.klass is DomainClass.TEMPLATE:
+        version = manager.templates.link_version(manager.inventory.current(record.name), name)
+        copy = replace(copy, base=version.number)
+    places = manager.places
+    directory = places.domain(domain.uuid)
+    try:
+        directory.mkdir(parents=True, mode=0o700)
+        pairs = [(places.private(record.domain.uuid), places.private(domain.uuid))]
+        if base is not None and copy.base is not None:
+            pairs.append((places.delta(record.domain.uuid, base), places.delta(domain.uuid, copy.base)))
+        for source, target in pairs:
+            if source.exists():
+                await manager.storage.clone(source, target)
+        # The copy took time: somebody else may have taken the name or the slot meanwhile.
+        copy = replace(copy, domain=replace(domain, name=_new_name(manager, name)), slot=manager.inventory.free_slot())
+        manager.inventory.put(copy, version=version)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    manager.events.tell("", "domain-add", vm=name)
+    return b""
+
+
+async def start(manager: Manager, request: Request) -> Reply:
+    await manager.lifecycle.start(subject(manager, request).name)
+    return b""
+
+
+async def shutdown(manager: Manager, request: Request) -> Reply:
+    """`argument`: `force`, `wait` or both with a `+`; nothing depends on a domain yet, so `force` changes nothing."""
+    words = set(request.argument.split("+")) - {""}
+    if words - {"force", "wait"}:
+        raise Invalid("a shutdown takes the words force and wait, nothing else")
+    await manager.lifecycle.shutdown(guest(manager, request).name, wait="wait" in words)
+    return b""
+
+
+async def kill(manager: Manager, request: Request) -> Reply:
+    await manager.lifecycle.kill(guest(manager, request).name)
+    return b""
+
+
+async def pause(manager: Manager, request: Request) -> Reply:
+    await manager.lifecycle.pause(guest(manager, request).name)
+    return b""
+
+
+async def unpause(manager: Manager, request: Request) -> Reply:
+    await manager.lifecycle.unpause(guest(manager, request).name)
+    return b""
+
+
+async def current_state(manager: Manager, request: Request) -> Reply:
+    """`mem` and `mem_static_max` in KiB, `cputime` in milliseconds, as in the field."""
+    record = subject(manager, request)
+    machine = manager.lifecycle.machine(record.name)
+    usage = await machine.usage() if machine else None
+    mem = usage.memory_bytes // 1024 if usage else 0
+    cpu = usage.cpu_ns // 1_000_000 if usage else 0
+    return f"mem={mem} mem_static_max={mem} cputime={cpu} power_state={manager.lifecycle.state(record.name)}".encode()
+
+
+def find_label(text: str) -> LabelName:
+    known = [label.name for label in LABELS]
+    if text not in known:
+        raise NoSuch(f"there is no label '{text}'; there are: {', '.join(known)}", Kind.LABEL)
+    return LabelName(text)
+
+
+def find_template(manager: Manager, text: str) -> DomainName:
+    try:
+        record = manager.inventory.get(DomainName.parse(text))
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    if record.domain.klass is not DomainClass.TEMPLATE:
+        raise Invalid(f"'{text}' is no template; 'bento template ls' shows those there are")
+    return record.name
+
+
+def _template(manager: Manager, text: str) -> DomainName:
+    if text:
+        return find_template(manager, text)
+    default = manager.inventory.get(ADMIN).properties.get("default_template")
+    if default and default in manager.inventory:
+        return DomainName(default)
+    templates = [r for r in manager.inventory if r.domain.klass is DomainClass.TEMPLATE]
+    if len(templates) == 1:
+        return templates[0].name
+    there_are = f"there are: {names(templates)}" if templates else "there is none; 'bento template build debian-12'"
+    raise Invalid(f"name the template with --template ({there_are})")
+
+
+def _new_name(manager: Manager, untrusted: str) -> DomainName:
+    try:
+        name = DomainName.parse(untrusted)
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    if name in manager.inventory:
+        raise Invalid(f"there is a domain '{name}' already; choose another name")
+    return name
+
+
+def _words(payload: bytes) -> dict[str, str]:
+    """`name=... label=...` separated by blanks; names and labels have none."""
+    found: dict[str, str] = {}
+    for word in payload.decode("ascii", errors="replace").split():
+        key, equals, value = word.partition("=")
+        if not equals or key not in ("name", "label") or key in found:
+            raise Invalid("a domain is created with one name=... and one label=...")
+        found[key] = value
+    return found
+
+
+async def _not_creatable(manager: Manager, request: Request) -> Reply:
+    raise Refused("domains of this class are not made this way; templates come from 'bento template build' or a clone")
+
+
+METHODS: dict[str, Method] = {
+    "admin.vmclass.List": class_list,
+    "admin.vm.List": vm_list,
+    "admin.vm.Create.AppVM": partial(create, klass=DomainClass.APP),
+    "admin.vm.Create.StandaloneVM": partial(create, klass=DomainClass.STANDALONE),
+    "admin.vm.Create.TemplateVM": _not_creatable,
+    "admin.vm.Create.DispVM": _not_creatable,
+    "admin.vm.Remove": remove,
+    "admin.vm.Start": start,
+    "admin.vm.Shutdown": shutdown,
+    "admin.vm.Kill": kill,
+    "admin.vm.Pause": pause,
+    "admin.vm.Unpause": unpause,
+    "admin.vm.CurrentState": current_state,
+    "bento.vm.Clone": clone,
+}

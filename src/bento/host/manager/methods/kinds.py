@@ -1,0 +1,99 @@
+"""What a method is given and what it may answer."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bento.host.manager.calls import Calls
+from bento.host.manager.events import Events
+from bento.host.manager.inventory import Inventory
+from bento.host.manager.lifecycle import Lifecycle
+from bento.host.manager.places import Places
+from bento.host.manager.templates import Templates
+from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.errors import Invalid, Refused
+from bento.host.model.inventory import DomainRecord
+from bento.host.ports.storage import Storage
+from bento.wire.admin import Event, Request
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An open file to hand to the client beside an empty OK; closed once it was sent."""
+
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Events for as long as the client stays; ends with an empty OK."""
+
+    events: AsyncIterator[Event]
+
+
+Reply = bytes | File | Stream
+
+
+class Machinery(Protocol):
+    """What the manager's own start gives to methods that ask about the machine."""
+
+    async def doctor(self) -> list[dict[str, object]]: ...
+
+    def notices(self) -> list[str]:
+        """Sentences for the person that were not told yet; each is handed out once."""
+        ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """All that methods work with."""
+
+    inventory: Inventory
+    lifecycle: Lifecycle
+    calls: Calls
+    templates: Templates
+    storage: Storage
+    places: Places
+    events: Events
+    machinery: Machinery
+
+
+Method = Callable[[Manager, Request], Awaitable[Reply]]
+
+
+def subject(manager: Manager, request: Request) -> DomainRecord:
+    """The domain a `.vm.` method is about."""
+    return manager.inventory.get(request.destination)
+
+
+def guest(manager: Manager, request: Request) -> DomainRecord:
+    """The same for methods that make no sense for the admin domain."""
+    record = subject(manager, request)
+    if record.domain.klass is DomainClass.ADMIN:
+        raise Refused(f"'{ADMIN}' is this machine itself; that cannot be done to it")
+    return record
+
+
+def lines(payload: bytes, *allowed: str) -> dict[str, str]:
+    """`key=value` lines as Bento's own methods take them."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise Invalid("the request's payload is not UTF-8") from None
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if not equals or key not in allowed or key in found:
+            raise Invalid(f"the request's payload may hold one each of: {', '.join(allowed)}")
+        found[key] = value
+    return found
+
+
+def plain(payload: bytes) -> str:
+    """A payload that is one value: printable ASCII."""
+    text = payload.decode("ascii", errors="replace")
+    if not text.isprintable() or not text.isascii():
+        raise Invalid("a value here is printable ASCII text")
+    return text

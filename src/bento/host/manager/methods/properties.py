@@ -1,0 +1,210 @@
+"""Properties: `admin.vm.property.*`, and `admin.property.*` for those of the whole system.
+
+Some are the domain itself (its name, class, label, template); the others are
+in the table of `manager/properties.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from bento.host.manager import properties as table
+from bento.host.manager.methods.domains import find_label, find_template
+from bento.host.manager.methods.kinds import Manager, Method, Reply, plain, subject
+from bento.host.model.domain import ADMIN, DomainClass, PowerState
+from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused
+from bento.host.model.inventory import DomainRecord
+from bento.wire.admin import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A property as it stands: the Admin API's type word, its value, whether that is the default."""
+
+    kind: str
+    value: str
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A property that is part of the domain. `change` gives the record with a new value; None: it cannot be changed."""
+
+    kind: str
+    help: str
+    get: Callable[[DomainRecord], str]
+    change: Callable[[Manager, DomainRecord, str], DomainRecord] | None = None
+    classes: frozenset[DomainClass] = frozenset(DomainClass)
+
+
+def _set_label(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
+    return replace(record, domain=replace(record.domain, label=find_label(value)))
+
+
+def _set_template(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
+    state = manager.lifecycle.state(record.name)
+    if state is not PowerState.HALTED:
+        raise Conflict(
+            f"'{record.name}' is {state.lower()}; shut it down to change its template", actual=state, required="Halted"
+        )
+    return replace(record, domain=replace(record.domain, template=find_template(manager, value)))
+
+
+def _set_netvm(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
+    if value not in ("", "None"):
+        raise Invalid("no domain provides network in this version of Bento; a domain's netvm is none")
+    return record
+
+
+OWN: Mapping[str, Own] = {
+    "name": Own("str", "Name of the domain.", lambda r: r.name),
+    "klass": Own("str", "Class of the domain.", lambda r: r.domain.klass),
+    "uuid": Own("str", "Never changes, and no other domain has it.", lambda r: str(r.domain.uuid)),
+    "qid": Own("int", "Number of the domain in this home; 0 is the admin domain.", lambda r: str(r.slot)),
+    "label": Own("label", "Colour that says how far the domain is trusted.", lambda r: r.domain.label, _set_label),
+    "template": Own(
+        "vm",
+        "Template whose image is the domain's root.",
+        lambda r: r.domain.template or "",
+        _set_template,
+        frozenset({DomainClass.APP}),
+    ),
+    "netvm": Own("vm", "Domain that gives it network; none in this version.", lambda r: "", _set_netvm, table.RUNNABLE),
+}
+
+SYSTEM: Mapping[str, str] = {"default_template": "Template of new domains when none is named."}
+
+
+def show(record: DomainRecord, name: str) -> Shown:
+    own = OWN.get(name)
+    if own and record.domain.klass in own.classes:
+        return Shown(own.kind, own.get(record), default=name == "netvm")
+    found = table.find(record, name)
+    return Shown(found.kind, table.text(record, name), default=name not in record.properties)
+
+
+def all_names(record: DomainRecord) -> list[str]:
+    own = [name for name, p in OWN.items() if record.domain.klass in p.classes]
+    return own + [name for name, p in table.PROPERTIES.items() if record.domain.klass in p.classes]
+
+
+async def list_names(manager: Manager, request: Request) -> Reply:
+    return "".join(f"{name}\n" for name in all_names(subject(manager, request))).encode()
+
+
+async def get(manager: Manager, request: Request) -> Reply:
+    return _words(show(subject(manager, request), request.argument)).encode()
+
+
+async def get_all(manager: Manager, request: Request) -> Reply:
+    record = subject(manager, request)
+    return "".join(f"{name} {_words(show(record, name), escape=True)}\n" for name in all_names(record)).encode()
+
+
+async def get_default(manager: Manager, request: Request) -> Reply:
+    record, name = subject(manager, request), request.argument
+    if name in OWN:
+        show(record, name)
+        return b""  # as in the field: no default, an empty answer
+    found = table.find(record, name)
+    return f"type={found.kind} {found.default}".encode()
+
+
+async def help_text(manager: Manager, request: Request) -> Reply:
+    record, name = subject(manager, request), request.argument
+    show(record, name)
+    return (OWN[name].help if name in OWN else table.PROPERTIES[name].help).encode()
+
+
+async def set_value(manager: Manager, request: Request) -> Reply:
+    record, name, value = subject(manager, request), request.argument, plain(request.payload)
+    show(record, name)
+    if name in OWN:
+        change = OWN[name].change
+        if change is None:
+            raise Refused(f"property '{name}' of '{record.name}' cannot be changed")
+        changed = change(manager, record, value)
+    else:
+        try:
+            kept = table.find(record, name).check(value)
+        except Invalid as error:
+            raise Invalid(f"property '{name}' of '{record.name}' {error}") from None
+        changed = replace(record, properties={**record.properties, name: kept})
+    manager.inventory.put(changed)
+    manager.events.tell(record.name, f"property-set:{name}", name=name, newvalue=show(changed, name).value)
+    return b""
+
+
+async def reset(manager: Manager, request: Request) -> Reply:
+    record, name = subject(manager, request), request.argument
+    if name in OWN:
+        raise Refused(f"property '{name}' of '{record.name}' has no default to go back to")
+    table.find(record, name)
+    manager.inventory.put(
+        replace(record, properties={key: value for key, value in record.properties.items() if key != name})
+    )
+    manager.events.tell(record.name, f"property-reset:{name}", name=name)
+    return b""
+
+
+async def system_list(manager: Manager, request: Request) -> Reply:
+    return "".join(f"{name}\n" for name in SYSTEM).encode()
+
+
+async def system_get(manager: Manager, request: Request) -> Reply:
+    name = _system_name(request)
+    value = manager.inventory.get(ADMIN).properties.get(name, "")
+    return _words(Shown("vm", value, default=not value)).encode()
+
+
+async def system_get_all(manager: Manager, request: Request) -> Reply:
+    kept = manager.inventory.get(ADMIN).properties
+    rows = [f"{name} {_words(Shown('vm', kept.get(name, ''), name not in kept), escape=True)}\n" for name in SYSTEM]
+    return "".join(rows).encode()
+
+
+async def system_help(manager: Manager, request: Request) -> Reply:
+    return SYSTEM[_system_name(request)].encode()
+
+
+async def system_set(manager: Manager, request: Request) -> Reply:
+    name, value = _system_name(request), find_template(manager, plain(request.payload))
+    record = manager.inventory.get(ADMIN)
+    manager.inventory.put(replace(record, properties={**record.properties, name: value}))
+    manager.events.tell("", f"property-set:{name}", name=name, newvalue=value)
+    return b""
+
+
+async def system_reset(manager: Manager, request: Request) -> Reply:
+    name = _system_name(request)
+    record = manager.inventory.get(ADMIN)
+    manager.inventory.put(replace(record, properties={k: v for k, v in record.properties.items() if k != name}))
+    manager.events.tell("", f"property-reset:{name}", name=name)
+    return b""
+
+
+def _system_name(request: Request) -> str:
+    if request.argument not in SYSTEM:
+        raise NoSuch(f"there is no system property '{request.argument}'; there are: {', '.join(SYSTEM)}", Kind.PROPERTY)
+    return request.argument
+
+
+def _words(shown: Shown, *, escape: bool = False) -> str:
+    value = shown.value.replace("\\", "\\\\").replace("\n", "\\n") if escape else shown.value
+    return f"default={shown.default} type={shown.kind} {value}"
+
+
+METHODS: dict[str, Method] = {
+    "admin.vm.property.List": list_names,
+    "admin.vm.property.Get": get,
+    "admin.vm.property.GetAll": get_all,
+    "admin.vm.property.GetDefault": get_default,
+    "admin.vm.property.Help": help_text,
+    "admin.vm.property.Set": set_value,
+    "admin.vm.property.Reset": reset,
+    "admin.property.List": system_list,
+    "admin.property.Get": system_get,
+    "admin.property.GetAll": system_get_all,
+    "admin.property.Help": system_help,
+    "admin.property.Set": system_set,
+    "admin.property.Reset": system_reset,
+}
