@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
         say(failed.sentence)
         return failed.code
     except WireError as error:  # a name that the person typed; the manager's mistakes are `Failed` by now
-        say(f"{error}.")
+        say(str(error))
         return Code.BAD_INPUT
     except KeyboardInterrupt:
         return Code.INTERRUPTED
@@ -65,8 +65,8 @@ def _report(error: Exception) -> str:
         with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
     except (OSError, WireError):
-        return f"{what}; with BENTO_DEBUG=1 it shows the details."
-    return f"{what}; the details are in {log}."
+        return f"{what}; with BENTO_DEBUG=1 it shows the details"
+    return f"{what}; the details are in {log}"
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ def become_ordinary() -> None:
         account = pwd.getpwnam(ACCOUNT)
     except KeyError:
         raise Failed(
-            f"Bento does not run as root: run it as an ordinary user, or make the account {ACCOUNT} "
-            f"(useradd --create-home {ACCOUNT}) and it will run as that.",
+            f"Bento does not run as root; run it as an ordinary user, or make the account {ACCOUNT} "
+            f"(useradd --create-home {ACCOUNT}) and it runs as that",
             Code.BAD_INPUT,
         ) from None
     if account.pw_uid == 0:
-        raise Failed(f"Bento does not run as root, and the account {ACCOUNT} is root.", Code.BAD_INPUT)
+        raise Failed(f"Bento does not run as root, and the account {ACCOUNT} is root", Code.BAD_INPUT)
     os.initgroups(ACCOUNT, account.pw_gid)  # first: it needs root, and root's groups go with it
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
@@ -40,7 +40,7 @@ def become_ordinary() -> None:
     source = Path(__file__).parent
     if not os.access(source / "__main__.py", os.R_OK):
         raise Failed(
-            f"The account {ACCOUNT} cannot read Bento's program in {source}: install it where everybody may read.",
+            f"the account {ACCOUNT} cannot read Bento's program in {source}; install it where everybody may read",
             Code.BAD_INPUT,
         )
 

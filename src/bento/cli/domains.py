@@ -27,7 +27,7 @@ def create(words: argparse.Namespace, manager: Manager) -> int:
     label = LabelName.parse(words.label)
     settings = [_setting(name, pair) for pair in words.property]
     if words.klass not in CLASSES:
-        raise Failed(f"There is no class {words.klass!a}; there are {', '.join(CLASSES)}.", Code.BAD_INPUT)
+        raise Failed(f"there is no class {words.klass!a}; there are {', '.join(CLASSES)}", Code.BAD_INPUT)
     template = DomainName.parse(words.template) if words.template else ""
     manager.ask(request(f"admin.vm.Create.{words.klass}", argument=template, payload=f"name={name} label={label}"))
     try:
@@ -42,7 +42,7 @@ def create(words: argparse.Namespace, manager: Manager) -> int:
 def _setting(name: str, pair: str) -> Request:
     key, equals, value = pair.partition("=")
     if not equals:
-        raise Failed(f"A property is given as KEY=VALUE, not {pair!a}.", Code.BAD_INPUT)
+        raise Failed(f"a property is given as KEY=VALUE, not {pair!a}", Code.BAD_INPUT)
     return request("admin.vm.property.Set", name, key, value)
 
 

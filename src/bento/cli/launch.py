@@ -39,11 +39,11 @@ def launch(home: Home, command: Sequence[str] = MANAGER, deadline: float = DEADL
                 return connection
             verdict = _start(home, command, time.monotonic() + deadline)
     except OSError as error:
-        raise Failed(f"Cannot start the manager: {error.filename or ''}: {error.strerror}.", Code.OUTSIDE) from None
+        raise Failed(f"cannot start the manager: {error.filename or ''}: {error.strerror}", Code.OUTSIDE) from None
     connection = connect(home)
     if connection is None:
         raise Failed(
-            verdict or f"The manager said that it is ready, but nobody listens at {home.manager_socket}.", Code.OUTSIDE
+            verdict or f"the manager said that it is ready, but nobody listens at {home.manager_socket}", Code.OUTSIDE
         )
     return connection
 
@@ -77,11 +77,11 @@ def _verdict(home: Home, line: bytes | None) -> str:
         case b"ready":
             return ""
         case None:
-            return f"The manager was not ready after {DEADLINE:.0f} seconds; its log is {home.manager_log}."
+            return f"the manager was not ready after {DEADLINE:.0f} seconds; its log is {home.manager_log}"
         case _ if line.startswith(b"error: "):
             return line.removeprefix(b"error: ").decode(errors="replace")
         case _:
-            return f"The manager ended before it was ready; its log is {home.manager_log}."
+            return f"the manager ended before it was ready; its log is {home.manager_log}"
 
 
 def _line(file: int, until: float) -> bytes | None:

@@ -95,7 +95,7 @@ class Leg:
                 elif self._source and (self._source.fileno() is None or self._source.fileno() in ready):
                     self._take(self._source)
         if self._code is None:
-            raise Failed(f"The call to {self._where} broke before its program ended.", Code.CHANNEL)
+            raise Failed(f"the call to {self._where} broke before its program ended", Code.CHANNEL)
         return self._code
 
     def _wait(self, changes: int) -> set[int]:
@@ -145,7 +145,7 @@ class Leg:
                     case _:
                         pass
         except WireError as error:
-            raise Failed(f"The call to {self._where} broke: {error}.", Code.CHANNEL) from None
+            raise Failed(f"the call to {self._where} broke: {error}", Code.CHANNEL) from None
 
     def _deliver(self, ready: set[int]) -> None:
         while self._undelivered:

@@ -24,7 +24,7 @@ def ls(words: argparse.Namespace, manager: Manager) -> int:
         by_name = {row["name"]: row for row in rows}
         for name in names:
             if name not in by_name:
-                raise Failed(f"There is no domain '{name}' (bento ls shows all).", Code.BAD_INPUT)
+                raise Failed(f"there is no domain '{name}'; bento ls shows those there are", Code.BAD_INPUT)
         rows = [by_name[name] for name in dict.fromkeys(names)]
     if words.json:
         print_json(rows)
@@ -44,7 +44,7 @@ def _print(rows: list[Row], *, disk: bool) -> None:
             _word(row["state"]),
             _word(row.get("template")),
             _word(row.get("netvm")),
-            size(row.get("memory_bytes")),
+            size(row.get("memory_bytes") or None),
             seconds(row.get("start_seconds")),
         ]
         for row in rows

@@ -5,8 +5,10 @@ bytes, events or an open file; failures become `Failed` with the manager's own
 sentence. The framing is `wire/admin.py`.
 """
 
+import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,7 +59,7 @@ class Manager:
                     try:
                         yield _content(_rest(connection))
                     except TimeoutError:
-                        yield Failed(f"{one.destination} takes longer than {timeout:g} seconds.", Code.OUTSIDE)
+                        yield Failed(f"{one.destination} takes longer than {timeout:g} seconds", Code.OUTSIDE)
                     except Failed as failed:
                         yield failed
             finally:
@@ -76,7 +78,7 @@ class Manager:
                     data += _rest(connection)
                 _content(data)
                 if not files:
-                    raise Failed(f"The manager answered {asked.method} without the file it promises.", Code.OUTSIDE)
+                    raise Failed(f"the manager answered {asked.method} without the file it promises", Code.OUTSIDE)
                 return files.pop()
             finally:
                 for file in files:
@@ -89,13 +91,19 @@ class Manager:
             while data := _some(connection):
                 yield from reader.feed(data)
         if not reader.rest():
-            raise Failed("The manager ended the connection.", Code.OUTSIDE)
+            raise Failed("the manager ended the connection", Code.OUTSIDE)
         _content(reader.rest())
+
+    def _tell_notices(self) -> None:
+        """What a new manager wants the person to know once, such as that this machine emulates."""
+        told: list[str] = json.loads(Manager(self.home, launch=False).ask(request("bento.Notices")))
+        for sentence in told:
+            print(f"bento: {sentence}", file=sys.stderr)
 
     def _sent(self, asked: Request) -> socket.socket:
         data = asked.encode()
         if len(data) > MAX_REQUEST:
-            raise Failed(f"That is too long for one request: {len(data)} bytes of {MAX_REQUEST}.", Code.BAD_INPUT)
+            raise Failed(f"that is too long for one request: {len(data)} bytes, at most {MAX_REQUEST}", Code.BAD_INPUT)
         connection = self._connect()
         try:
             connection.sendall(data)
@@ -113,8 +121,9 @@ class Manager:
             from bento.cli.launch import launch
 
             connection = launch(self.home)
+            self._tell_notices()
         if connection is None:
-            raise Failed("The manager is not running.", Code.WRONG_STATE)
+            raise Failed("the manager is not running", Code.WRONG_STATE)
         return connection
 
 
@@ -128,7 +137,7 @@ def connect(home: Home) -> socket.socket | None:
         return None
     except OSError as error:
         connection.close()
-        raise Failed(f"Cannot reach the manager at {home.manager_socket}: {error.strerror}.", Code.OUTSIDE) from None
+        raise Failed(f"cannot reach the manager at {home.manager_socket}: {error.strerror}", Code.OUTSIDE) from None
     return connection
 
 
@@ -161,8 +170,8 @@ def _some(connection: socket.socket) -> bytes:
 
 
 def _lost(error: OSError) -> Failed:
-    return Failed(f"The manager went away in the middle of the request: {error.strerror}.", Code.OUTSIDE)
+    return Failed(f"the manager went away in the middle of the request: {error.strerror}", Code.OUTSIDE)
 
 
 def _nonsense(error: Exception) -> Failed:
-    return Failed(f"The manager's answer makes no sense: {error}.", Code.OUTSIDE)
+    return Failed(f"the manager's answer makes no sense: {error}", Code.OUTSIDE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -57,10 +58,10 @@ class Paint:
         self._dot = "\u25cf" if speaks_utf8(environment) else "*"
 
     def label(self, name: str, rgb: object) -> str:
-        """The label's name behind a dot of its colour; the bare name where there are no colours."""
-        if not self.on or not isinstance(rgb, int):
+        """The label's name behind a dot of its colour (`rgb` is #rrggbb); the bare name where there are no colours."""
+        if not self.on or not (isinstance(rgb, str) and re.fullmatch("#[0-9a-f]{6}", rgb)):
             return name
-        red, green, blue = rgb >> 16 & 255, rgb >> 8 & 255, rgb & 255
+        red, green, blue = bytes.fromhex(rgb[1:])
         if self._true:
             colour = f"2;{red};{green};{blue}"
         else:  # the nearest of the 6x6x6 cube of a 256-colour terminal

@@ -43,7 +43,7 @@ def declare_run(parser: argparse.ArgumentParser) -> None:
 def run(words: argparse.Namespace, manager: Manager) -> int:
     domain = DomainName.parse(words.domain)
     if not words.program or words.words:
-        raise Failed(f"Put the program behind --, as in: bento run {domain} -- ls -l.", Code.BAD_INPUT)
+        raise Failed(f"put the program behind --, as in: bento run {domain} -- ls -l", Code.BAD_INPUT)
     terminal = words.tty if words.tty is not None else os.isatty(STDIN) and os.isatty(STDOUT)
     settings = {"autostart": "no" if words.no_autostart else "yes"}
     if words.user:

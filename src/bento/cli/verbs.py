@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but what it finds wrong is one sentence like every other."""
 
     def error(self, message: str) -> NoReturn:
-        raise Failed(f"{self.prog.removeprefix('bento ')}: {message} (see {self.prog} --help).", Code.BAD_INPUT)
+        raise Failed(f"{self.prog.removeprefix('bento ')}: {message}; see {self.prog} --help", Code.BAD_INPUT)
 
 
 def perform(words: Sequence[str], find_home: Callable[[], Home]) -> int:
@@ -96,10 +96,10 @@ def _split(words: Sequence[str]) -> tuple[str, Sequence[str]]:
         return words[0], words[1:]
     seconds = [verb.partition(" ")[2] for verb in VERBS if verb.startswith(words[0] + " ")]
     if not seconds:
-        raise Failed(f"There is no command {words[0]!a} (see bento --help).", Code.BAD_INPUT)
+        raise Failed(f"there is no command {words[0]!a}; see bento --help", Code.BAD_INPUT)
     if len(words) > 1 and words[1] in seconds:
         return f"{words[0]} {words[1]}", words[2:]
-    raise Failed(f"Say what to do: bento {words[0]} {'|'.join(seconds)}.", Code.BAD_INPUT)
+    raise Failed(f"say what to do: bento {words[0]} {'|'.join(seconds)}", Code.BAD_INPUT)
 
 
 def _overview() -> str:
