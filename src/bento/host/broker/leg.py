@@ -1,0 +1,113 @@
+"""One call's socket. On its other side: another domain's broker, the command line, or a service of the manager.
+
+Towards the leg, each stream keeps its own bytes, at most the window it was
+granted, however small the frames that the guest cut them into. From the leg,
+messages are taken one at a time, as the guest's window allows; what waits stays
+bytes. The peer is believed no more than a guest.
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+
+from bento.host.broker.loop import Line, Loop
+from bento.wire.calls import LEGAL, Role, Stage
+from bento.wire.errors import WireError
+from bento.wire.frames import FrameReader, encode_frame
+from bento.wire.layout import Message
+from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Resize
+
+READ_SIZE = 1 << 17
+
+
+class Leg:
+    """`guest` is what our domain is in this call; the peer is the other."""
+
+    def __init__(self, loop: Loop, sock: socket.socket, call: int, guest: Role, wake: Callable[["Leg"], None]) -> None:
+        self.call = call
+        self.guest = guest
+        self.held: Data | None = None
+        """Taken from the peer, waiting for the guest's window."""
+        self.scheduled = False
+        self.closed = False
+        self.line = Line(loop, sock, lambda: wake(self))
+        self._codec = FROM_CALLER if guest is Role.SERVER else FROM_SERVER
+        self._reader = FrameReader()
+        self._frames: Iterator[tuple[int, bytes]] = iter(())
+        self._peer_ended: set[int] = set()
+        self._waiting: dict[int, bytearray] = {}
+        self._ending: list[Eof] = []
+        self._exit: Exit | None = None
+        self._under_way: Data | None = None
+        self.finishing = False
+        """The call is over; what is left is to write."""
+
+    # From the peer
+
+    def receive(self) -> Data | Eof | Resize | Exit | None:
+        """Its next message; None: not now. `EOFError`: it is gone. `WireError`: it may not say that."""
+        while (frame := next(self._frames, None)) is None:
+            untrusted = self.line.read(READ_SIZE)
+            if untrusted is None:
+                return None
+            if not untrusted:
+                raise EOFError
+            self._frames = self._reader.feed(untrusted)
+        return self._judge(self._codec.decode(*frame))
+
+    def _judge(self, untrusted: Message) -> Data | Eof | Resize | Exit:
+        streams = LEGAL.get((self.guest.other, Stage.OPEN, type(untrusted)), frozenset())
+        match untrusted:
+            case Data(0, stream, _) | Eof(0, stream) if stream in streams and stream not in self._peer_ended:
+                if isinstance(untrusted, Eof):
+                    self._peer_ended.add(stream)
+                return untrusted
+            case Resize(call=0) | Exit(call=0) if streams:
+                return untrusted
+            case _:
+                raise WireError(f"{type(untrusted).__name__} may not come over this leg now")
+
+    # To the peer
+
+    def put(self, message: Data | Eof) -> None:
+        """Something the guest said, judged and within its window."""
+        if isinstance(message, Eof):
+            self._ending.append(Eof(0, message.stream))
+        elif message.payload:
+            self._waiting.setdefault(message.stream, bytearray()).extend(message.payload)
+
+    def finish(self, code: int) -> None:
+        """The server ended with `code`: the peer gets what waits, then that."""
+        self.finishing = True
+        self._exit = Exit(0, code)
+
+    @property
+    def finished(self) -> bool:
+        return self.finishing and self._exit is None and not self.line.unsent
+
+    def flush(self) -> Iterator[tuple[int, int]]:
+        """Write what the peer takes now; gives (stream, bytes) for data that went out, or never will."""
+        while True:
+            self.line.flush()
+            if self.line.unsent:
+                return
+            if self._under_way:
+                yield self._under_way.stream, len(self._under_way.payload)
+            frame = self._next_frame()
+            self._under_way = frame if isinstance(frame, Data) else None
+            if frame is None:
+                return
+            self.line.put(encode_frame(frame))
+
+    def _next_frame(self) -> Data | Eof | Exit | None:
+        if self._waiting:
+            stream = next(iter(self._waiting))
+            waiting = self._waiting.pop(stream)
+            payload = bytes(memoryview(waiting)[:MAX_DATA])
+            del waiting[:MAX_DATA]
+            if waiting:
+                self._waiting[stream] = waiting  # behind the others: a torrent on one stream does not hold back another
+            return Data(0, stream, payload)
+        if self._ending:
+            return self._ending.pop(0)
+        last, self._exit = self._exit, None
+        return last

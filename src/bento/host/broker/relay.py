@@ -1,0 +1,263 @@
+"""A domain's calls, between the guest channel and the legs. Moves bytes and decides nothing.
+
+Bytes for a leg: kept per stream, and granted to the guest anew only once the
+leg took them. Bytes from a leg: taken only as far as the guest's window and the
+channel have room. Legs take turns, each at most one chunk, so that no call's
+bulk holds up another; nothing here looks at all calls for one call's sake.
+"""
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never
+
+from bento.host.broker.channel import Channel
+from bento.host.broker.leg import Leg
+from bento.host.broker.loop import Loop
+from bento.wire.calls import Calls, Role
+from bento.wire.control import Asked, Open
+from bento.wire.errors import WireError
+from bento.wire.frames import encode_frame
+from bento.wire.layout import Message, Sender
+from bento.wire.rpc import (
+    MAX_CALLS,
+    MAX_DATA,
+    Accepted,
+    Ask,
+    Data,
+    Drop,
+    Eof,
+    Exit,
+    ExitCode,
+    Refused,
+    Resize,
+    Serve,
+    Stream,
+    Window,
+)
+
+MAX_WAITING = 1024
+"""Calls that may wait until the guest has a slot for them; each holds an open file and up to 65 KB."""
+
+
+class Relay:
+    """`tell` reaches the manager."""
+
+    def __init__(self, loop: Loop, channel: Channel, tell: Callable[[Message], None]) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._tell = tell
+        self._calls = Calls(Sender.HOST)
+        self._legs: dict[int, Leg] = {}  # of open calls
+        self._ready: deque[Leg] = deque()
+        self._slots = MAX_CALLS  # for calls that the guest serves; taken until the leg is closed
+        self._waiting: deque[tuple[Open, socket.socket]] = deque()
+        self._asked: dict[int, Ask] = {}  # by the guest, and not yet told to the manager
+        self._questions: set[int] = set()  # told to the manager, and not yet answered
+        self._over = False
+
+    # From the manager
+
+    def open(self, request: Open, leg: socket.socket) -> None:
+        """Have the guest serve a call, as soon as it has a slot for it."""
+        if self._over or len(self._waiting) >= MAX_WAITING:
+            _turn_away(leg)
+        else:
+            self._waiting.append((request, leg))
+            self.serve_waiting()
+
+    def serve_waiting(self) -> None:
+        while self._waiting and self._slots and self._channel.up and not self._over:
+            request, sock = self._waiting.popleft()
+            self._slots -= 1
+            call = self._calls.begin()
+            self._channel.say(
+                Serve(
+                    call,
+                    request.service,
+                    request.argument,
+                    request.source,
+                    request.target,
+                    request.user,
+                    request.rows,
+                    request.columns,
+                )
+            )
+            self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._schedule)
+
+    def connect(self, token: int, sock: socket.socket) -> None:
+        """The guest's call may be; `sock` leads to its server, who learns of it if the guest gave up meanwhile."""
+        if self._answered(token):
+            self._say(Accepted(token))
+            self._legs[token] = Leg(self._loop, sock, token, Role.CALLER, self._schedule)
+        else:
+            sock.close()
+
+    def deny(self, token: int, code: int) -> None:
+        if self._answered(token):
+            self._say(Refused(token, code))
+
+    def _answered(self, token: int) -> bool:
+        """Whether the guest still waits for this answer."""
+        self._questions.remove(token)
+        self._ask_waiting()
+        return token in self._calls and not self._over
+
+    def _ask_waiting(self) -> None:
+        # A call that the guest dropped is still a question to the manager: so they are counted apart from the calls.
+        while self._asked and len(self._questions) < MAX_CALLS:
+            call = next(iter(self._asked))
+            ask = self._asked.pop(call)
+            self._questions.add(call)
+            self._tell(Asked(call, ask.service, ask.argument, ask.target))
+
+    # From the guest
+
+    def hear(self, untrusted: Message) -> None:
+        """A message of the guest: `WireError` if it may not say that now."""
+        if not self._calls.receive(untrusted):
+            return
+        match untrusted:
+            case Ask(call):
+                self._asked[call] = untrusted
+                self._ask_waiting()
+            case Data(call) | Eof(call):
+                leg = self._legs[call]
+                leg.put(untrusted)
+                self._flush(leg)
+            case Window(call):
+                self._schedule(self._legs[call])
+            case Exit(call, code):
+                self._finish(call, code)
+            case Drop(call):
+                self._asked.pop(call, None)
+                self._finish(call, ExitCode.FAULT)
+            case _:
+                raise WireError(f"{type(untrusted).__name__} may not come from a guest")
+
+    def _finish(self, call: int, code: int) -> None:
+        """The guest ended the call: its caller, if the guest was the server, gets all that waits, then `code`."""
+        leg = self._legs.pop(call, None)
+        if leg is None:
+            return
+        if leg.guest is Role.SERVER:
+            leg.finish(code)
+            self._flush(leg)
+        else:
+            self._close(leg)
+
+    # From the legs
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._ready) and (self._channel.room or self._over)
+
+    def turn(self) -> None:
+        """Give each leg that has something to do one turn."""
+        for _ in range(len(self._ready)):
+            if not self.busy:
+                return
+            leg = self._ready.popleft()
+            leg.scheduled = False
+            if not leg.closed:
+                self._flush(leg)
+            if not (leg.closed or leg.finishing):
+                self._take(leg)
+
+    def _schedule(self, leg: Leg) -> None:
+        if not leg.scheduled:
+            leg.scheduled = True
+            self._ready.append(leg)
+
+    def _take(self, leg: Leg) -> None:
+        """Up to one chunk from the leg to the guest."""
+        budget = MAX_DATA
+        while budget > 0:
+            try:
+                message = leg.held or leg.receive()
+            except (EOFError, WireError):
+                # Its other end is gone, or talks nonsense: this call is over, and no other.
+                self._drop(leg)
+                return
+            match message:
+                case None:
+                    return
+                case Data(_, stream, payload):
+                    budget -= len(payload)
+                    if not self._pass_on(leg, Stream(stream), payload):
+                        return
+                case Eof(_, stream):
+                    self._say(Eof(leg.call, stream))
+                case Resize(_, rows, columns):
+                    self._channel.say(Resize(leg.call, rows, columns))
+                case Exit(_, code):
+                    self._say(Exit(leg.call, code))
+                    del self._legs[leg.call]
+                    self._close(leg)
+                    return
+                case _ as unreachable:
+                    assert_never(unreachable)
+            budget -= 64  # so that many small messages are a turn, too
+        self._schedule(leg)
+
+    def _pass_on(self, leg: Leg, stream: Stream, payload: bytes) -> bool:
+        """Send what the guest's window allows; False if that was not all."""
+        credit = self._calls.sendable(leg.call, stream)
+        now, later = payload[:credit], payload[credit:]
+        if now:
+            self._say(Data(leg.call, stream, now))
+        leg.held = Data(0, stream, later) if later else None
+        if later and leg.line.hung_up and leg.guest is Role.SERVER:
+            # A caller that is gone waits for nobody. (A server that is gone may have said all, to the exit code.)
+            self._drop(leg)
+        return not later
+
+    def _drop(self, leg: Leg) -> None:
+        """The leg's other end is gone: the guest learns that, whatever else waits."""
+        self._say(Drop(leg.call))
+        del self._legs[leg.call]
+        self._close(leg)
+
+    # To both
+
+    def _flush(self, leg: Leg) -> None:
+        for stream, size in leg.flush():
+            if window := self._calls.consumed(leg.call, Stream(stream), size):
+                self._channel.say(window)
+        if leg.finished:
+            self._close(leg)
+        elif leg.line.broken and leg.guest is Role.SERVER:
+            self._drop(leg)
+
+    def _say(self, message: Data | Eof | Accepted | Refused | Exit | Drop) -> None:
+        self._calls.sent(message)
+        self._channel.say(message)
+
+    def _close(self, leg: Leg) -> None:
+        leg.closed = True
+        leg.line.close()
+        if leg.guest is Role.SERVER:
+            self._slots += 1
+            self.serve_waiting()
+
+    # The end
+
+    def end(self) -> None:
+        """The channel is gone. Callers get what waits and then 125, calls of the guest are over."""
+        self._over = True
+        for call in tuple(self._legs):
+            self._finish(call, ExitCode.FAULT)
+        while self._waiting:
+            _turn_away(self._waiting.popleft()[1])
+
+    @property
+    def finished(self) -> bool:
+        return self._slots == MAX_CALLS
+
+
+def _turn_away(leg: socket.socket) -> None:
+    with leg:
+        try:
+            leg.send(encode_frame(Exit(0, ExitCode.FAULT)), socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # the caller is gone, too
