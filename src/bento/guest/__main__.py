@@ -1,0 +1,109 @@
+"""Starts the agent: `python -m bento.guest` in a domain, as root.
+
+    python -m bento.guest --listen SOCKET --root DIR
+
+is the loopback mode, on any machine as any user: the host connects to SOCKET (one connection at a time) in place of
+the virtio-serial port. DIR/qubes-rpc holds the services, DIR/home is everybody's home, local programs ask at
+DIR/run/agent.sock, and neither an identity nor a shutdown touches the machine.
+"""
+
+import os
+import sys
+from functools import partial
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+
+from bento.guest.agent import Agent
+from bento.guest.loop import READ, Loop
+from bento.guest.place import Place, domain_account, loopback_account
+from bento.guest.port import Port, open_channel
+from bento.wire.channel import PADDING
+
+RUN = "/run/bento"
+RESTARTED = f"{RUN}/agent.started"
+"""Exists once an agent has run since the machine started: whoever finds it follows one that crashed."""
+
+OPEN_FILES = 8192
+"""Room for the most calls in both directions, at five files each at the utmost."""
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case []:
+            return in_domain()
+        case ["--listen", path, "--root", root]:
+            return loopback(path, root)
+        case _:
+            print("usage: python -m bento.guest [--listen SOCKET --root DIR]", file=sys.stderr)
+            return 2
+
+
+def in_domain() -> int:
+    from bento.guest.identity import adopt
+
+    survive()
+    loop = Loop()
+    place = Place(
+        services=("/usr/local/etc/qubes-rpc", "/etc/qubes-rpc"),
+        socket=f"{RUN}/agent.sock",
+        account=domain_account,
+        adopt=adopt,
+        power_off=partial(os.execv, "/usr/lib/bento/poweroff", ["poweroff"]),
+    )
+    agent = Agent(loop, place)
+    port = Port(loop, open_channel(), agent.hear)
+    agent.attach(port)
+    if os.path.exists(RESTARTED):
+        # The host still talks to the agent that crashed: bytes that are no frame make it greet anew.
+        port.write(PADDING)
+    os.makedirs(RUN, exist_ok=True)
+    with open(RESTARTED, "w"):
+        pass
+    loop.run()
+    return 0
+
+
+def survive() -> None:
+    """Programs here may use up memory and files; the agent is the last to suffer."""
+    setrlimit(RLIMIT_NOFILE, (OPEN_FILES, max(OPEN_FILES, getrlimit(RLIMIT_NOFILE)[1])))
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-1000")
+
+
+def loopback(path: str, root: str) -> int:
+    import socket
+
+    os.makedirs(f"{root}/run", exist_ok=True)
+    os.makedirs(f"{root}/home", exist_ok=True)
+    loop = Loop()
+    place = Place(
+        services=(f"{root}/qubes-rpc",),
+        socket=f"{root}/run/agent.sock",
+        account=loopback_account(f"{root}/home"),
+        adopt=lambda _: None,
+        power_off=loop.stop,
+    )
+    agent = Agent(loop, place)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener.bind(path)
+    listener.listen(1)
+
+    def connect(_: int) -> None:
+        connection, _address = listener.accept()
+        connection.setblocking(False)
+        loop.forget(listener.fileno())
+        port = Port(loop, connection.detach(), agent.hear, gone)
+        agent.attach(port)
+
+    def gone() -> None:
+        agent.detach()
+        loop.watch(listener.fileno(), READ, connect)
+
+    loop.watch(listener.fileno(), READ, connect)
+    loop.run()
+    agent.detach()
+    os.unlink(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""The way to the host as a non-blocking byte stream with a bounded store of what is still to be written.
+
+In a domain it is a virtio-serial port. That port outlives the host process at its other end: while there is none,
+reading gives nothing and polling says "hung up" without end, so the port then only listens for changes. In loopback
+mode it is one connection of a unix socket.
+"""
+
+import os
+from collections.abc import Callable
+
+from bento.guest.loop import EDGE, READ, WRITE, Loop
+
+NAME = "org.bento.channel"
+CLASS = "/sys/class/virtio-ports"
+
+ROOM = 1 << 18
+"""Bytes to be written at which callers should wait for `when_room` before they add data. Control messages need not."""
+
+CHUNK = 1 << 17
+"""Most bytes taken by one read."""
+
+
+def open_channel() -> int:
+    """The file of the port called `NAME`; `FileNotFoundError` if this machine has none."""
+    for port in os.listdir(CLASS):
+        try:
+            with open(f"{CLASS}/{port}/name") as file:
+                name = file.read()
+        except OSError:
+            continue
+        if name.strip() == NAME:
+            return os.open(f"/dev/{port}", os.O_RDWR | os.O_NONBLOCK)
+    raise FileNotFoundError(f"no virtio-serial port called {NAME}; the host must attach one")
+
+
+class Port:
+    """`hear` gets what comes. Without `gone` the end of input is the host's absence, else it is reported, once."""
+
+    def __init__(
+        self, loop: Loop, fd: int, hear: Callable[[bytes], None], gone: Callable[[], None] | None = None
+    ) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._hear = hear
+        self._gone = gone
+        self._unwritten = bytearray()
+        self._blocked = False
+        self._host_away = False
+        self._waiting: dict[Callable[[], None], None] = {}
+        self._watch()
+
+    @property
+    def full(self) -> bool:
+        return len(self._unwritten) >= ROOM
+
+    def when_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once, when there is room again."""
+        self._waiting[resume] = None
+
+    def write(self, data: bytes) -> None:
+        self._unwritten += data
+        if not self._blocked:
+            self._flush()
+
+    def clear(self) -> None:
+        """Forget what is unwritten, and who waits for room."""
+        self._unwritten.clear()
+        self._waiting.clear()
+
+    def close(self) -> None:
+        self._loop.forget(self._fd)
+        os.close(self._fd)
+
+    def _watch(self) -> None:
+        events = READ | WRITE if self._blocked else READ
+        self._loop.watch(self._fd, events | EDGE if self._host_away else events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self._flush()
+        if events & ~WRITE:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data and self._gone is not None:
+            self._gone()
+            return
+        if self._host_away != (not data):
+            self._host_away = not data
+            self._watch()
+        if data:
+            self._hear(data)
+
+    def _flush(self) -> None:
+        blocked = False
+        while self._unwritten and not blocked:
+            try:
+                with memoryview(self._unwritten) as view:
+                    size = os.write(self._fd, view)
+                del self._unwritten[:size]
+            except OSError:
+                # Full, or the host is away; what of it matters a new greeting will make known.
+                blocked = True
+        if blocked != self._blocked:
+            self._blocked = blocked
+            self._watch()
+        if self._waiting and len(self._unwritten) < ROOM // 2:
+            waiting, self._waiting = self._waiting, {}
+            for resume in waiting:
+                resume()

@@ -1,0 +1,143 @@
+"""Bytes between the conversation and this machine's files, without blocking and without losing count.
+
+A `Writer` takes what the host sent and says when it is through, so that the host's window opens at the pace of the
+reader. A `Reader` takes from a file no more than the host's window and the port have room for.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+
+from bento.guest.loop import READ, WRITE, Loop
+from bento.guest.talk import Talk
+from bento.wire.rpc import MAX_DATA, Data, Eof, Stream
+
+
+class Writer:
+    """Writes chunks to `fd`, which it owns. Nobody reads there any more: chunks vanish, and count as through."""
+
+    def __init__(self, loop: Loop, fd: int) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._chunks: deque[tuple[memoryview, Callable[[], None] | None]] = deque()
+        self._waiting = False
+        self._finishing = False
+        self._closed = False
+
+    def put(self, data: bytes, through: Callable[[], None] | None = None) -> None:
+        """`through` is called once the last byte of `data` is written, maybe at once."""
+        self._chunks.append((memoryview(data), through))
+        if not self._waiting:
+            self._flush(0)
+
+    def finish(self) -> None:
+        """Close after what is still to be written."""
+        self._finishing = True
+        if not self._chunks:
+            self.close()
+
+    def close(self) -> None:
+        """Now; what is unwritten vanishes and counts as through."""
+        if not self._closed:
+            self._closed = True
+            self._waiting = False
+            self._loop.forget(self._fd)
+            os.close(self._fd)
+        while self._chunks:
+            self._pop()
+
+    def _flush(self, _: int) -> None:
+        while self._chunks and not self._closed:
+            rest = self._chunks[0][0]
+            try:
+                size = os.write(self._fd, rest)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.close()
+                return
+            if size < len(rest):
+                self._chunks[0] = (rest[size:], self._chunks[0][1])
+            else:
+                self._pop()
+        if self._closed or (self._finishing and not self._chunks):
+            self.close()
+        elif bool(self._chunks) != self._waiting:
+            self._waiting = bool(self._chunks)
+            if self._waiting:
+                self._loop.watch(self._fd, WRITE, self._flush)
+            else:
+                self._loop.forget(self._fd)
+
+    def _pop(self) -> None:
+        _, through = self._chunks.popleft()
+        if through is not None:
+            through()
+
+
+class Reader:
+    """Says what comes from `fd`, which it owns, as one stream of an open call; its end too, and then calls `on_end`.
+
+    The file stays open until `close`: a terminal hangs up on its programs when it is closed, and they may have closed
+    their side of it just before they end well.
+    """
+
+    def __init__(self, loop: Loop, talk: Talk, call: int, stream: Stream, fd: int, on_end: Callable[[], None]) -> None:
+        self._loop = loop
+        self._talk = talk
+        self._call = call
+        self._stream = stream
+        self._fd = fd
+        self._on_end = on_end
+        self._draining = False
+        self.ended = False
+        self.resume()
+
+    def resume(self) -> None:
+        """There may be room again."""
+        if not self.ended:
+            self._loop.watch(self._fd, READ, self._ready)
+            if self._draining:
+                self._ready(0)
+
+    def drain(self) -> None:
+        """Nobody writes any more who matters: take what is there and call it the end."""
+        self._draining = True
+        self.resume()
+
+    def close(self) -> None:
+        self.ended = True
+        if self._fd >= 0:
+            self._loop.forget(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _ready(self, _: int) -> None:
+        while self._take() and self._draining:
+            pass
+
+    def _take(self) -> bool:
+        """Read once. False when there is nothing more to read, or no room."""
+        room = self._talk.window(self._call, self._stream)
+        if self._talk.port.full or not room:
+            # Not watched meanwhile: a pipe that has data, or has been hung up, would be ready without end.
+            self._loop.forget(self._fd)
+            if room:
+                self._talk.port.when_room(self.resume)
+            return False
+        try:
+            data = os.read(self._fd, min(room, MAX_DATA))
+        except BlockingIOError:
+            if not self._draining:
+                return False
+            data = b""
+        except OSError:
+            data = b""  # a terminal's way to say that nobody has it open any more
+        if data:
+            self._talk.say(Data(self._call, self._stream, data))
+            return True
+        self.ended = True
+        self._loop.forget(self._fd)
+        self._talk.say(Eof(self._call, self._stream))
+        self._on_end()
+        return False
