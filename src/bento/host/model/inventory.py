@@ -8,7 +8,9 @@ from types import MappingProxyType
 from bento.host.model.domain import Domain
 from bento.wire.names import DomainName, FeatureName, Tag
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+
+def _nothing() -> Mapping[str, str]:
+    return MappingProxyType({})
 
 
 class Phase(StrEnum):
@@ -44,7 +46,7 @@ class DomainRecord:
     slot: int
     base: int | None = None
     origin: DomainName | None = None
-    properties: Mapping[str, str] = NOTHING
+    properties: Mapping[str, str] = field(default_factory=_nothing)
     tags: frozenset[Tag] = frozenset()
     features: Mapping[FeatureName, str] = field(default_factory=lambda: MappingProxyType({}))
     run: Run | None = None
