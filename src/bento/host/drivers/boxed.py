@@ -12,13 +12,15 @@ namespace) comes first, then the box's arguments; the machine's own count only w
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import weakref
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -26,8 +28,13 @@ from uuid import UUID
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineUsage
 
+log = logging.getLogger(__name__)
+
 MAX_SAID = 64 << 10
 """Bytes that are kept of what a machine's processes print."""
+
+BACKLOG = 8
+"""Connections to a machine's socket that may wait; it takes one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +54,50 @@ def read_mark(argv: Sequence[str], home: str) -> UUID | None:
     return next((UUID(found[1]) for argument in argv if (found := pattern.fullmatch(argument))), None)
 
 
-async def spawn(argv: Sequence[str], *, inherit: Iterable[int], said: int) -> None:
-    """Start `argv` as nobody's child, with these fds and no others; what it prints goes to the fd `said`.
+async def spawn(argv_for: Callable[[int], Sequence[str]], *, inherit: Iterable[int], said: "Said") -> None:
+    """Start a box as nobody's child, with these fds and no others. On return it stands, and what is in it starts.
 
-    On return it is not known whether `argv` can run at all. Raises `Unavailable` if not even a process can be had.
+    `argv_for(fd)` is a command that becomes bwrap with `--info-fd fd`. Raises `Unavailable` if there is no box, and
+    then no process is left. A cancellation takes effect when that is known.
     """
-    # setsid --fork ends at once; the program's parent is then init, or systemd's user manager.
+    making = asyncio.ensure_future(_spawn(argv_for, tuple(inherit), said))
     try:
+        await asyncio.shield(making)
+    except asyncio.CancelledError:
+        await asyncio.wait([making])
+        raise
+
+
+async def _spawn(argv_for: Callable[[int], Sequence[str]], inherit: tuple[int, ...], said: "Said") -> None:
+    told, tell = os.pipe()
+    try:
+        try:
+            await _detach(argv_for(tell), (*inherit, tell), said)
+        finally:
+            os.close(tell)
+        # bwrap writes a few lines about a box that stands; whatever fails before that closes the pipe without a word.
+        if not await _read_to_end(told):
+            raise Unavailable(f"no box can be made: {said.text() or 'it ended without a word'}")
+    finally:
+        os.close(told)
+
+
+async def _read_to_end(fd: int) -> bytes:
+    everything = b""
+    while True:
+        await _readable(fd)
+        if not (piece := os.read(fd, 4096)):
+            return everything
+        everything += piece
+
+
+async def _detach(argv: Sequence[str], fds: tuple[int, ...], said: "Said") -> None:
+    log.info("start: %s", shlex.join(argv))
+    try:
+        # setsid --fork ends at once; the program's parent is then init, or systemd's user manager.
         launcher = await asyncio.create_subprocess_exec(
             "setsid", "--fork", *argv,
-            stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=tuple(inherit),
+            stdin=asyncio.subprocess.DEVNULL, stdout=said.fd, stderr=said.fd, pass_fds=fds,
         )  # fmt: skip
     except OSError as error:
         raise Unavailable(f"no process can be started ({error.strerror}); end some programs and try again") from error
@@ -119,10 +160,23 @@ async def find_boxes(home: str, owners: Container[int]) -> list[Box]:
 
 async def kill_boxes(home: str, owners: Container[int], uuid: UUID) -> None:
     """End whatever runs for one machine."""
-    # A box in the making may start its machine while we look: look again until nothing is left.
+    # A box may start its machine while we look: look again until nothing is left.
     while boxes := [box for box in await find_boxes(home, owners) if box.uuid == uuid]:
         for box in boxes:
             await box.kill()
+
+
+def listen(path: Path) -> socket.socket:
+    """The socket that a machine is given to accept connections on."""
+    path.unlink(missing_ok=True)  # left by an earlier machine that was killed
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(str(path))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def connect(path: Path) -> socket.socket:
@@ -213,15 +267,18 @@ def _look(pid: int, home: str, owners: Container[int]) -> _Process | None:
     return _Process(pid, int(fields["PPid"]), inner, read_mark(argv, home))
 
 
-async def _readable(pidfd: int) -> None:
-    """A pidfd becomes readable when its process has ended, reaped or not (pidfd_open(2))."""
+async def _readable(fd: int) -> None:
+    """Return when there is something to read, or the other end is gone.
+
+    A pidfd becomes readable when its process has ended, reaped or not (pidfd_open(2)).
+    """
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+    ready: asyncio.Future[None] = loop.create_future()
     # A number of our own: an event loop keeps one reader for each fd, and several may wait for the same end.
-    own = os.dup(pidfd)
+    own = os.dup(fd)
     try:
-        loop.add_reader(own, _resolve, ended)
-        await ended
+        loop.add_reader(own, _resolve, ready)
+        await ready
     finally:
         loop.remove_reader(own)
         os.close(own)

@@ -49,13 +49,18 @@ def _range_of(text: str, login: str, uid: int) -> tuple[int, int] | None:
     return None
 
 
-def confined(command: Sequence[str], *, user: tuple[int, int] | None, devices: Iterable[str] = ()) -> list[str]:
-    """`command` in its box. `user` None: as the person, where the machine has no other users to give."""
+def confined(
+    command: Sequence[str], *, user: tuple[int, int] | None, devices: Iterable[str] = (), ready: int
+) -> list[str]:
+    """`command` in its box. `user` None: as the person, where the machine has no other users to give.
+
+    The fd `ready` is told when the box stands.
+    """
     return [
         *("prlimit", "--core=0:0"),  # a crash must not write what a guest kept in memory to the host's disk
         *("choom", "--adjust", "300", "--"),  # when memory runs out a machine goes before the person's desktop
         *(_as_user(*user) if user else ()),
-        *_box(devices),
+        *_box(devices, ready),
         "--",
         *command,
     ]
@@ -69,9 +74,19 @@ def _as_user(uid: int, gid: int) -> list[str]:
     ]
 
 
-def _box(devices: Iterable[str]) -> list[str]:
+def _box(devices: Iterable[str], ready: int) -> list[str]:
     # No --die-with-parent: machines outlive the manager. As process 1 of its namespace QEMU takes all with it.
-    argv = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1", "--new-session", "--clearenv"]
+    argv = [
+        "bwrap",
+        "--unshare-all",
+        "--unshare-user",
+        "--disable-userns",
+        "--as-pid-1",
+        "--new-session",
+        "--clearenv",
+        "--info-fd",
+        str(ready),
+    ]
     argv += ["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
     # QEMU reopens its files by /proc/self/fd; it probes for file locks that work on /dev/null.
     argv += ["--proc", "/proc"]

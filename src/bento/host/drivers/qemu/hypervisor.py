@@ -6,18 +6,17 @@ user that could open none of it.
 
 import asyncio
 import getpass
-import logging
 import os
 import shlex
 import shutil
-import socket
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, spawn
+from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, listen, spawn
 from bento.host.drivers.qemu import qmp
 from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
 from bento.host.drivers.qemu.confine import KVM_DEVICE, SubUsers, confined, sub_users
@@ -26,11 +25,8 @@ from bento.host.drivers.qemu.tsc import TscMeter
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, MachineSpec
 
-log = logging.getLogger(__name__)
-
 PROGRAM = "qemu-system-x86_64"
 LAUNCH_DEADLINE_SECONDS = 30
-BACKLOG = 8
 
 
 class QemuHypervisor:
@@ -89,10 +85,9 @@ class QemuHypervisor:
         with ExitStack() as ours:
             fds = _open_all(spec, ours, foreign_user=self.separate_users)
             command = qemu_argv(program, spec, fds, home=self._home, accelerator=self._accelerator, tsc_khz=tsc_khz)
-            argv = confined(command, user=self._user(spec), devices=_devices(self._accelerator))
-            log.info("launch: %s", shlex.join(argv))
+            box = partial(confined, command, user=self._user(spec), devices=_devices(self._accelerator))
             # Our copies close when the box has its own: a socket of a dead QEMU must refuse connections.
-            await spawn(argv, inherit=fds.all(), said=said.fd)
+            await spawn(lambda ready: box(ready=ready), inherit=fds.all(), said=said)
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
         try:
@@ -146,7 +141,7 @@ def _open_all(spec: MachineSpec, ours: ExitStack, *, foreign_user: bool) -> Fds:
         disks = [kept(_open(spec, d.path, os.O_RDONLY if d.read_only else os.O_RDWR)) for d in spec.disks]
         ram = kept(os.memfd_create(f"bento-ram-{spec.name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         os.ftruncate(ram, ram_bytes(spec))
-        sockets = [ours.enter_context(_listen(spec.run_dir / name)).fileno() for name in (CHANNEL, CONSOLE, QMP)]
+        sockets = [ours.enter_context(listen(spec.run_dir / name)).fileno() for name in (CHANNEL, CONSOLE, QMP)]
     except OSError as error:
         raise Unavailable(f"{spec.name} cannot start: {error.strerror}: {error.filename or spec.run_dir}") from error
     return Fds(ram, kernel, initrd, tuple(disks), *sockets)
@@ -157,18 +152,6 @@ def _open(spec: MachineSpec, path: Path, mode: int) -> int:
         return os.open(path, mode | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise Unavailable(f"{spec.name} cannot start: {path} is missing") from error
-
-
-def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)  # left by an earlier machine that was killed
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listening.bind(str(path))
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 def _devices(accelerator: Accelerator) -> tuple[str, ...]:

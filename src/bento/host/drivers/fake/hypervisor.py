@@ -1,0 +1,166 @@
+"""The fake driver: starts pretended machines, finds them again, and treats them as the real driver treats its own."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import bento
+from bento.host.drivers.boxed import Box, Mark, Said, connect, find_boxes, kill_boxes, listen, spawn, usage_of
+from bento.host.drivers.fake.machine import RUN_DIR
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import Accelerator, MachineSpec, MachineState, MachineUsage
+
+LAUNCH_DEADLINE_SECONDS = 30
+CHANNEL = "channel.sock"
+CONSOLE = "console.sock"
+
+
+class FakeMachine:
+    def __init__(self, box: Box, pid: int, run_dir: Path) -> None:
+        self._box = box
+        self._pid = pid
+        self._run_dir = run_dir
+
+    @property
+    def uuid(self) -> UUID:
+        return self._box.uuid
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    async def connect_channel(self) -> socket.socket:
+        return connect(self._run_dir / CHANNEL)
+
+    async def connect_console(self) -> socket.socket:
+        return connect(self._run_dir / CONSOLE)
+
+    async def state(self) -> MachineState:
+        if self._box.has_ended():
+            return MachineState.GONE
+        return MachineState.PAUSED if _is_stopped(self._pid) else MachineState.RUNNING
+
+    async def pause(self) -> None:
+        await self._stop(True)
+
+    async def resume(self) -> None:
+        await self._stop(False)
+
+    async def kill(self) -> None:
+        await self._box.kill()
+
+    async def wait(self) -> None:
+        await self._box.wait()
+
+    async def usage(self) -> MachineUsage:
+        return await usage_of(_members(self._pid))
+
+    async def _stop(self, stopped: bool) -> None:
+        number = signal.SIGSTOP if stopped else signal.SIGCONT
+        # Again and again: a process takes a moment to stop, and may start another in it.
+        while wrong := [pid for pid in _members(self._pid) if _is_stopped(pid) != stopped]:
+            for pid in wrong:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            await asyncio.sleep(0)
+
+
+class FakeHypervisor:
+    """`home` as for the real driver. `services` is a directory of programs that every machine serves by their names."""
+
+    def __init__(self, home: str, services: Path | None = None) -> None:
+        self._home = home
+        self._services = services
+        self._owners = {os.getuid()}
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return Accelerator.TCG
+
+    async def launch(self, spec: MachineSpec) -> FakeMachine:
+        for path in (spec.kernel, spec.initrd, *(disk.path for disk in spec.disks)):
+            if not path.is_file():
+                raise Unavailable(f"{spec.name} cannot start: {path} is missing")
+        said = Said()
+        try:
+            (spec.run_dir / CHANNEL).unlink(missing_ok=True)
+            (spec.run_dir / "guest").mkdir(exist_ok=True)
+            with listen(spec.run_dir / CONSOLE) as console:
+                argv = partial(self._argv, spec, console.fileno())
+                await spawn(argv, inherit=[console.fileno()], said=said)
+            async with asyncio.timeout(LAUNCH_DEADLINE_SECONDS):
+                return await self._find(spec)
+        except BaseException as error:
+            await kill_boxes(self._home, self._owners, spec.uuid)
+            for name in (CHANNEL, CONSOLE):
+                (spec.run_dir / name).unlink(missing_ok=True)
+            if isinstance(error, TimeoutError | Unavailable):
+                raise Unavailable(f"the pretended {spec.name} did not start: {said.text()}") from error
+            raise
+
+    async def adopt(self, run_dirs: Mapping[UUID, Path]) -> dict[UUID, FakeMachine]:
+        adopted: dict[UUID, FakeMachine] = {}
+        for box in await find_boxes(self._home, self._owners):
+            if box.pid is None or box.uuid not in run_dirs or box.uuid in adopted:
+                await box.kill()
+            else:
+                adopted[box.uuid] = FakeMachine(box, box.pid, run_dirs[box.uuid])
+        return adopted
+
+    async def _find(self, spec: MachineSpec) -> FakeMachine:
+        """The machine once its agent listens."""
+        while True:
+            boxes = [box for box in await find_boxes(self._home, self._owners) if box.uuid == spec.uuid]
+            for box in boxes:
+                with suppress(Unavailable):
+                    connect(spec.run_dir / CHANNEL).close()
+                    if box.pid is not None:
+                        return FakeMachine(box, box.pid, spec.run_dir)
+            if not boxes:
+                raise Unavailable("it ended at once")
+            await asyncio.sleep(0.01)
+
+    def _argv(self, spec: MachineSpec, console: int, ready: int) -> list[str]:
+        source = str(Path(bento.__file__).parents[1])
+        argv = ["bwrap", "--unshare-all", "--as-pid-1", "--new-session", "--clearenv", "--info-fd", str(ready)]
+        argv += ["--setenv", "PYTHONPATH", source, "--setenv", "PATH", "/usr/bin:/bin"]
+        argv += ["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev"]
+        for name in ("bin", "lib", "lib64", "sbin"):
+            argv += ["--symlink", f"usr/{name}", f"/{name}"]
+        argv += ["--tmpfs", "/tmp"]
+        # Python itself may live elsewhere, and so does Bento.
+        for path in {sys.base_prefix, source} - {"/usr"}:
+            argv += ["--ro-bind", path, path]
+        argv += ["--bind", str(spec.run_dir), RUN_DIR]
+        if self._services:
+            argv += ["--ro-bind", str(self._services), f"{RUN_DIR}/guest/qubes-rpc"]
+        who = f"{spec.name}/{Mark(self._home, spec.uuid)}"
+        program = os.path.realpath(sys.executable)
+        return [*argv, "--", program, "-S", "-m", "bento.host.drivers.fake.machine", who, str(console)]
+
+
+def _members(pid: int) -> list[int]:
+    """All processes in the pid namespace of `pid`."""
+    try:
+        namespace = os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if os.stat(f"/proc/{name}/ns/pid").st_ino == namespace:
+                found.append(int(name))
+    return found
+
+
+def _is_stopped(pid: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T"
+    return False
