@@ -64,9 +64,12 @@ def alone(tree: Path) -> Iterator[None]:
 
 
 def prepare_machine() -> None:
-    run_as_root([*package_commands(), *account_commands()])
-    # A fresh account has sub-ids on one Debian and none on another, so they are looked at after it was made.
-    run_as_root(sub_id_commands(current_user().name))
+    # A fresh account has sub-ids on one Debian and none on another, so they are looked at after it was made. Whoever
+    # goes through sudo exists already, and is asked once.
+    account = account_commands()
+    run_as_root([*package_commands(), *(account or sub_id_commands(current_user().name))])
+    if account:
+        run_as_root(sub_id_commands(current_user().name))
 
 
 def package_commands() -> list[str]:
