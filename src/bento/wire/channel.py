@@ -6,16 +6,20 @@ successor meets an agent that still waits for the rest; an agent may be
 restarted and meets a broker that talks to its predecessor. So every broker
 begins with a greeting that any reader finds, in whatever state it is:
 
-    host:  PADDING (longer than any frame) | GREETING | version u16 | nonce (16)
+    host:  PADDING | PADDING | GREETING | version u16 | nonce (16)
     guest: ANSWER | nonce
 
-The padding completes whatever frame was under way, and completes it wrongly:
-zeros are never a seal. The reader then hunts for the greeting. The host hunts
-for the answer, which nobody who has not read the greeting can have sent. The
-first bytes of the nonce are the seal of all later frames in both directions.
+PADDING is zeros, longer than any frame. The first completes whatever frame was
+under way, and completes it wrongly: zeros are never a seal. The reader then
+hunts for the greeting. The host hunts for the answer, which nobody who has not
+read the greeting can have sent. The first bytes of the nonce are the seal of
+all later frames in both directions.
 
-Nothing a domain wrote can pose as a greeting: between PADDING and GREETING the
-broker sends nothing else, and a reader in step never looks for one.
+A guest that hunts may meet anything on its way: its predecessor's frames, which
+carry other domains' data. So that nothing a domain wrote can pose as a greeting
+(and what follows it as the host's own words), a greeting counts only behind a
+whole PADDING, which is what the second one is for: a frame ends with a seal and
+a seal is never all zeros, so no run of zeros in frames is as long.
 """
 
 from bento.wire.errors import WireError
@@ -25,6 +29,8 @@ VERSION = 1
 NONCE_SIZE = 16
 SEAL_SIZE = 4
 PADDING = bytes(HEADER + MAX_PAYLOAD + SEAL_SIZE)
+"""Also what an agent sends to have a host notice that the two are out of step."""
+
 GREETING = b"\x00\xffBENTO?\r\n"
 ANSWER = b"\x00\xffBENTO!\r\n"
 
@@ -38,7 +44,7 @@ def seal_of(nonce: bytes) -> bytes:
 
 
 def greeting(nonce: bytes) -> bytes:
-    return PADDING + GREETING + VERSION.to_bytes(2, "big") + nonce
+    return PADDING + PADDING + GREETING + VERSION.to_bytes(2, "big") + nonce
 
 
 def answer(nonce: bytes) -> bytes:
@@ -71,18 +77,32 @@ class GreetingHunter:
 
     def __init__(self) -> None:
         self._pending = b""
+        self._zeros = 0  # thrown away just before what is pending
 
-    def feed(self, data: bytes) -> tuple[int, bytes, bytes] | None:
-        """(host's version, nonce, what follows), or None while there is no whole greeting."""
-        data = self._pending + data
-        at = data.find(GREETING)
-        if at < 0:
-            self._pending = data[-len(GREETING) + 1 :]
-            return None
-        body = at + len(GREETING)
+    def feed(self, untrusted: bytes) -> tuple[int, bytes, bytes] | None:
+        """(host's version, nonce, what follows), or None while there is no whole greeting behind a whole padding."""
+        untrusted = self._pending + untrusted
+        start = 0
+        while (at := untrusted.find(GREETING, start)) >= 0:
+            self._throw(untrusted[start:at])
+            body = at + len(GREETING)
+            if self._zeros >= len(PADDING):
+                return self._take(untrusted, at, body)
+            self._throw(GREETING)
+            start = body
+        # The last bytes may be the beginning of a greeting.
+        keep = max(start, len(untrusted) - len(GREETING) + 1)
+        self._throw(untrusted[start:keep])
+        self._pending = untrusted[keep:]
+        return None
+
+    def _take(self, data: bytes, at: int, body: int) -> tuple[int, bytes, bytes] | None:
         end = body + 2 + NONCE_SIZE
         if len(data) < end:
             self._pending = data[at:]
             return None
-        self._pending = b""
         return int.from_bytes(data[body : body + 2], "big"), data[body + 2 : end], data[end:]
+
+    def _throw(self, untrusted: bytes) -> None:
+        others = len(untrusted.rstrip(b"\0"))
+        self._zeros = len(untrusted) - others + (0 if others else self._zeros)

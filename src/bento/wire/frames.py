@@ -14,8 +14,8 @@ from bento.wire.errors import WireError
 from bento.wire.layout import Message
 
 HEADER = 5
-MAX_PAYLOAD = 1 << 17
-"""Largest payload of any frame, in bytes: a call's service and argument with room, or 64 KiB of data with its header."""
+MAX_PAYLOAD = (1 << 16) + 1024
+"""Largest payload of any frame, in bytes: 64 KiB of data, or a call's service and argument, and the numbers beside."""
 
 
 def encode_frame(message: Message, seal: bytes = b"") -> bytes:
