@@ -1,4 +1,4 @@
-"""The host's side of the agent's channel, for tests: greets, identifies, serves and accepts calls, one thread, no sleeps.
+"""The host's side of the agent's channel, for tests: greets, identifies, begins and answers calls. No threads.
 
 `agent(root)` runs the real agent in loopback mode; `Host` talks to it (or to any other agent's socket). Every wait has
 a deadline so that a hang fails instead of hanging the run.
