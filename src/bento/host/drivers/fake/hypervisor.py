@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -14,10 +15,13 @@ from uuid import UUID
 import bento
 from bento.host.drivers.boxed import Box, Mark, Said, connect, find_boxes, kill_boxes, listen, spawn, usage_of
 from bento.host.drivers.fake.machine import RUN_DIR
+from bento.host.drivers.template.tree import declared
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, MachineSpec, MachineState, MachineUsage
 
 LAUNCH_DEADLINE_SECONDS = 30
+SOURCE = str(Path(bento.__file__).parents[1])
+PYTHON = os.path.realpath(sys.executable)
 CHANNEL = "channel.sock"
 CONSOLE = "console.sock"
 
@@ -73,11 +77,10 @@ class FakeMachine:
 
 
 class FakeHypervisor:
-    """`home` as for the real driver. `services` is a directory of programs that every machine serves by their names."""
+    """Machines of one home, as the real driver's."""
 
-    def __init__(self, home: str, services: Path | None = None) -> None:
+    def __init__(self, home: str) -> None:
         self._home = home
-        self._services = services
         self._owners = {os.getuid()}
 
     @property
@@ -91,7 +94,7 @@ class FakeHypervisor:
         said = Said()
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
-            (spec.run_dir / "guest").mkdir(exist_ok=True)
+            _install_services(spec.run_dir / "guest/qubes-rpc")
             with listen(spec.run_dir / CONSOLE) as console:
                 argv = partial(self._argv, spec, console.fileno())
                 await spawn(argv, inherit=[console.fileno()], said=said)
@@ -128,22 +131,28 @@ class FakeHypervisor:
             await asyncio.sleep(0.01)
 
     def _argv(self, spec: MachineSpec, console: int, ready: int) -> list[str]:
-        source = str(Path(bento.__file__).parents[1])
         argv = ["bwrap", "--unshare-all", "--as-pid-1", "--new-session", "--clearenv", "--info-fd", str(ready)]
-        argv += ["--setenv", "PYTHONPATH", source, "--setenv", "PATH", "/usr/bin:/bin"]
+        argv += ["--setenv", "PYTHONPATH", SOURCE, "--setenv", "PATH", "/usr/bin:/bin"]
         argv += ["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev"]
         for name in ("bin", "lib", "lib64", "sbin"):
             argv += ["--symlink", f"usr/{name}", f"/{name}"]
         argv += ["--tmpfs", "/tmp"]
         # Python itself may live elsewhere, and so does Bento.
-        for path in {sys.base_prefix, source} - {"/usr"}:
+        for path in {sys.base_prefix, SOURCE} - {"/usr"}:
             argv += ["--ro-bind", path, path]
         argv += ["--bind", str(spec.run_dir), RUN_DIR]
-        if self._services:
-            argv += ["--ro-bind", str(self._services), f"{RUN_DIR}/guest/qubes-rpc"]
         who = f"{spec.name}/{Mark(self._home, spec.uuid)}"
-        program = os.path.realpath(sys.executable)
-        return [*argv, "--", program, "-S", "-m", "bento.host.drivers.fake.machine", who, str(console)]
+        return [*argv, "--", PYTHON, "-S", "-m", "bento.host.drivers.fake.machine", who, str(console)]
+
+
+def _install_services(directory: Path) -> None:
+    """What a template has in /etc/qubes-rpc: a launcher for each service of the guest half."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for module, names in declared(Path(bento.__file__).parent / "guest/services", "SERVICE").items():
+        program = shlex.join(["env", f"PYTHONPATH={SOURCE}", PYTHON, "-S", "-m", f"bento.guest.services.{module}"])
+        for name in names:
+            (directory / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+            (directory / name).chmod(0o755)
 
 
 def _members(pid: int) -> list[int]:

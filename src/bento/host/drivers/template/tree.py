@@ -84,10 +84,10 @@ def add_guest_half(tree: Path, package: Path) -> None:
             _write(home / "bento" / source.relative_to(package), source.read_bytes())
     for name in _BOOT_FILES:
         _write(home / name, (package / "guest/boot" / name).read_bytes(), executable=True)
-    for module, names in sorted(_declared(package / "guest/commands", "COMMANDS").items()):
+    for module, names in sorted(declared(package / "guest/commands", "COMMANDS").items()):
         for name in names:
             _write(tree / "usr/bin" / name, _launcher(f"bento.guest.commands.{module}"), executable=True)
-    for module, names in sorted(_declared(package / "guest/services", "SERVICE").items()):
+    for module, names in sorted(declared(package / "guest/services", "SERVICE").items()):
         for name in names:
             _write(tree / "etc/qubes-rpc" / name, _launcher(f"bento.guest.services.{module}"), executable=True)
 
@@ -119,7 +119,7 @@ def _launcher(module: str) -> bytes:
     return f'#!/bin/sh\nexec /{HOME}/run {module} "$@"\n'.encode()
 
 
-def _declared(directory: Path, constant: str) -> dict[str, tuple[str, ...]]:
+def declared(directory: Path, constant: str) -> dict[str, tuple[str, ...]]:
     """Module name -> the string or strings that its top-level `constant` says. Read, never imported: the build runs
     no guest code.
     """
