@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.fake import FakeManager
 
 from bento.cli import __main__
+from tests.cli.fake import FakeManager
 
 SOURCE = Path(__file__).parents[2] / "src"
 # The command as its own process, but as whoever runs the tests: becoming another account has tests of its own.

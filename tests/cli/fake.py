@@ -5,17 +5,21 @@ every request for the test to look at.
 """
 
 import socket
+import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bento.wire.admin import Event, Failure, Request, encode_event, encode_failure, encode_ok, parse_request
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
 from bento.wire.names import DomainName
-from bento.wire.rpc import FROM_CALLER
+from bento.wire.rpc import FROM_CALLER, MAX_DATA, Data, Exit
+from bento.wire.vmexec import decode_command
 
 Serve = Callable[[socket.socket], None]
+Guest = Callable[[socket.socket, Request], None]
 
 
 class FakeManager:
@@ -25,6 +29,8 @@ class FakeManager:
         self.answers: dict[str, bytes | Failure | list[Event | Failure | bytes] | Callable[[Request], bytes] | int] = {}
         self.legs: dict[str, Serve] = {}
         """Method -> what the serving end of the leg does with it, in a thread of its own."""
+        self.guest: Guest | None = None
+        """Serves every `bento.vm.Call` for which there is nothing in `legs`."""
         self.requests: list[Request] = []
         self.gone = threading.Event()
         """Set when a client went away before the fake was done with it."""
@@ -78,7 +84,11 @@ class FakeManager:
                 self.gone.set()
 
     def _answer(self, asked: Request, connection: socket.socket) -> None:
-        if serve := self.legs.get(asked.method):
+        guest = self.guest
+        serve = self.legs.get(asked.method)
+        if serve is None and guest and asked.method == "bento.vm.Call":
+            serve = partial(_served, guest, asked)
+        if serve:
             ours, theirs = socket.socketpair()
             socket.send_fds(connection, [encode_ok(b"")], [theirs.fileno()])
             theirs.close()
@@ -113,6 +123,10 @@ class FakeManager:
                 self.gone.set()
 
 
+def _served(guest: Guest, asked: Request, leg: socket.socket) -> None:
+    guest(leg, asked)
+
+
 def _text(asked: Request) -> str:
     return f"{asked.method}+{asked.argument} {asked.destination}"
 
@@ -137,3 +151,21 @@ class Heard:
                 return None
             self._messages = [FROM_CALLER.decode(tag, payload) for tag, payload in self._reader.feed(data)]
         return self._messages.pop(0)
+
+
+def run_here(directory: Path) -> Guest:
+    """A guest whose home is `directory`: it runs the commands of `qubes.VMExec` as programs of this machine."""
+
+    def serve(leg: socket.socket, asked: Request) -> None:
+        service, _, argument = asked.argument.partition("+")
+        assert service == "qubes.VMExec"
+        heard, given = Heard(leg), b""
+        while isinstance(message := heard.next(), Data):
+            given += message.payload
+        done = subprocess.run(decode_command(argument), cwd=directory, input=given, capture_output=True, check=False)
+        for stream, data in ((1, done.stdout), (2, done.stderr)):
+            for at in range(0, len(data), MAX_DATA):
+                say(leg, Data(0, stream, data[at : at + MAX_DATA]))
+        say(leg, Exit(0, done.returncode))
+
+    return serve

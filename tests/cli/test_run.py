@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import PROGRAM, SOURCE, Bento, Spawn
-from tests.cli.fake import FakeManager, Heard, say
 
 from bento.wire.admin import Failure, Fault
 from bento.wire.frames import encode_frame
 from bento.wire.rpc import MAX_DATA, Accepted, Data, Eof, Exit, Refused
+from tests.cli.conftest import PROGRAM, SOURCE, Bento, Spawn
+from tests.cli.fake import FakeManager, Heard, say
 
 SIZE = 100 << 20
 
@@ -170,7 +170,7 @@ def test_a_call_that_breaks_is_told_apart_from_a_program_that_fails(
     child = spawn("run", "work", "--", "true", stdin=subprocess.DEVNULL)
     _, errors = child.communicate()
     assert child.returncode == 125
-    assert errors.startswith(b"bento: The call to work broke")
+    assert errors.startswith(b"bento: the call to work broke")
     assert errors.count(b"\n") == 1
 
 
@@ -194,7 +194,7 @@ def test_a_call_that_may_not_be_ends_with_the_managers_sentence(
 def test_an_answer_without_a_file_is_the_managers_fault(manager: FakeManager, spawn: Spawn) -> None:
     manager.answers["bento.vm.Call"] = b""
     child = spawn("run", "work", "--", "true")
-    assert child.communicate()[1].startswith(b"bento: The manager answered bento.vm.Call without the file")
+    assert child.communicate()[1].startswith(b"bento: the manager answered bento.vm.Call without the file")
     assert child.returncode == 4
 
 

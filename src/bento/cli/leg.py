@@ -11,17 +11,30 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from bento.cli.exits import Code, Failed
+from bento.cli.manager import Manager, request
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.rpc import FROM_SERVER, MAX_DATA, Data, Eof, Exit, Refused, Resize, Stream
+from bento.wire.vmexec import encode_command
 
 BUFFER = 1 << 18
 """Bytes that one read of the leg may give, and at most (with a frame more) what waits for a slow reader."""
+
+
+def call(manager: Manager, domain: str, service: str, settings: Mapping[str, str]) -> socket.socket:
+    """The leg of a call to `service` (SERVICE+ARGUMENT); closing it drops the call. `settings`: see `bento.vm.Call`."""
+    payload = "".join(f"{key}={value}\n" for key, value in settings.items())
+    return socket.socket(fileno=manager.open(request("bento.vm.Call", domain, service, payload)))
+
+
+def command(words: Sequence[str]) -> str:
+    """The service that runs a program with its arguments."""
+    return f"qubes.VMExec+{encode_command([os.fsencode(word) for word in words])}"
 
 
 class Source(Protocol):

@@ -10,15 +10,13 @@ touched.
 
 import argparse
 import os
-import socket
 
 from bento.cli.exits import Code, Failed
-from bento.cli.leg import File, Leg, Sink
-from bento.cli.manager import Manager, request
+from bento.cli.leg import File, Leg, Sink, call, command
+from bento.cli.manager import Manager
 from bento.cli.terminal import Harmlessly, raw, rows_and_columns
 from bento.wire.names import DomainName, UserName
 from bento.wire.rpc import Stream
-from bento.wire.vmexec import encode_command
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -51,7 +49,7 @@ def run(words: argparse.Namespace, manager: Manager) -> int:
     if terminal:
         rows, columns = rows_and_columns(STDOUT)
         settings |= {"rows": str(rows), "columns": str(columns)}
-    with call(manager, domain, words.program, settings) as connection:
+    with call(manager, domain, command(words.program), settings) as connection:
         sinks = {
             stream: _sink(file, filtered=not terminal and not words.no_filter)
             for stream, file in ((Stream.STDOUT, STDOUT), (Stream.STDERR, STDERR))
@@ -67,13 +65,6 @@ def run(words: argparse.Namespace, manager: Manager) -> int:
             if isinstance(sink, Harmlessly):
                 sink.end()
         return code
-
-
-def call(manager: Manager, domain: str, program: list[str], settings: dict[str, str]) -> socket.socket:
-    """The leg of a call that runs `program` in `domain`; closing it ends the program."""
-    payload = "".join(f"{key}={value}\n" for key, value in settings.items())
-    argument = f"qubes.VMExec+{encode_command([os.fsencode(word) for word in program])}"
-    return socket.socket(fileno=manager.open(request("bento.vm.Call", domain, argument, payload)))
 
 
 def _sink(file: int, *, filtered: bool) -> Sink:

@@ -4,6 +4,7 @@ import argparse
 import re
 
 from bento.cli.exits import Code, Failed
+from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
 from bento.cli.render import print_json, print_table
 from bento.wire.admin import Request
@@ -43,7 +44,7 @@ def prefs(words: argparse.Namespace, manager: Manager) -> int:
         if words.json:
             print_json(found)
         else:
-            rows = [[key, "D" if one["default"] else "", str(one["value"])] for key, one in sorted(found.items())]
+            rows = [[key, "D" if one["default"] else "", _cell(one["value"])] for key, one in sorted(found.items())]
             print_table(("PROPERTY", "D", "VALUE"), rows)
     return Code.DONE
 
@@ -128,6 +129,10 @@ def _three(words: list[str], what: str) -> tuple[DomainName, str | None, str | N
 
 def _split(answer: str) -> list[tuple[str, str, str]]:
     return [line.partition(" ") for line in answer.split("\n") if line]
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else harmless(str(value)).replace("\n", "^J")
 
 
 def _property(answer: str, *, escaped: bool = False) -> dict[str, object]:

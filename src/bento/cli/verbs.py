@@ -41,7 +41,7 @@ VERBS: dict[str, Verb] = {
     "run": Verb("run", "run", "run a program in a domain"),
     "console": Verb("console", "console", "join a domain's serial console"),
     "logs": Verb("console", "logs", "show what a domain's console said"),
-    "cp": Verb("copy", "cp", "copy files into a domain or out of it"),
+    "cp": Verb("cp", "cp", "copy files into a domain or out of it"),
     "template build": Verb("templates", "build", "build a template from the distribution's packages"),
     "template ls": Verb("templates", "ls", "list templates"),
     "template info": Verb("templates", "info", "show all about a template"),
