@@ -42,7 +42,7 @@ check: lint
 	$(PYTEST) -m 'not vm and not slow and not soak'
 
 soak: setup
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak -o timeout=0
 
 bench: bench-start bench-rpc
 

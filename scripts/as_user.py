@@ -15,16 +15,12 @@ import hashlib
 import os
 import pwd
 import shlex
-import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ACCOUNT = "bento"
-RUNTIME_DIR = Path("/run/bento")
-"""The account's XDG_RUNTIME_DIR. Not below /run/user: logind empties those when a session of the account ends."""
-
 TREE = Path(__file__).resolve().parents[1]
 
 # Root's environment is full of root's affairs. These say how to print, how to reach the network, and what the
@@ -65,7 +61,6 @@ def main(arguments: list[str]) -> int:
     inherited = clean(os.environ, user) if root else dict(os.environ)
     environment = inherited | settings(inherited, user, tree)
     if root:
-        make_runtime_dir(user)
         become(user)
     enter(None if stay else tree, user)
     try:
@@ -107,9 +102,14 @@ def clean(environment: Mapping[str, str], user: User) -> dict[str, str]:
         "LOGNAME": user.name,
         "SHELL": "/bin/sh",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "XDG_RUNTIME_DIR": str(RUNTIME_DIR),
     }
-    return {"LANG": "C.UTF-8"} | kept | own
+    return {"LANG": "C.UTF-8"} | kept | own | runtime_dir(user)
+
+
+def runtime_dir(user: User) -> dict[str, str]:
+    """XDG_RUNTIME_DIR if logind made one for `user`, else nothing: the rule by which `bento` itself steps down."""
+    path = Path(f"/run/user/{user.uid}")
+    return {"XDG_RUNTIME_DIR": str(path)} if path.is_dir() and path.stat().st_uid == user.uid else {}
 
 
 def settings(environment: Mapping[str, str], user: User, tree: Path) -> dict[str, str]:
@@ -133,15 +133,6 @@ def settings(environment: Mapping[str, str], user: User, tree: Path) -> dict[str
 
 def cache_of(user: User, tree: Path) -> Path:
     return user.home / ".cache/bento-dev" / hashlib.sha256(os.fsencode(tree)).hexdigest()[:12]
-
-
-def make_runtime_dir(user: User) -> None:
-    """Make `RUNTIME_DIR` for `user`. Nobody but root can put anything in /run, so what is there is ours."""
-    RUNTIME_DIR.mkdir(mode=0o700, exist_ok=True)
-    found = RUNTIME_DIR.stat()
-    if (found.st_uid, stat.S_IMODE(found.st_mode)) != (user.uid, 0o700):
-        os.chown(RUNTIME_DIR, user.uid, user.gid)
-        RUNTIME_DIR.chmod(0o700)
 
 
 def become(user: User) -> None:

@@ -186,11 +186,10 @@ def make_venv(where: Path) -> None:
 
 
 def launcher_text(where: Path) -> str:
-    """The `bento` command: for root it steps down first, so that nobody runs Bento as root by habit."""
-    python, as_user = shlex.quote(str(where / ".venv/bin/python")), shlex.quote(str(where / "scripts/as_user.py"))
+    """The `bento` command. -I: neither the folder it is called from nor the environment chooses its modules."""
+    python = shlex.quote(str(where / ".venv/bin/python"))
     return f"""#!/bin/sh
 # Written by `make setup`.
-if [ "$(id -u)" = 0 ]; then exec {shlex.quote(sys.executable)} -B {as_user} --stay bento "$@"; fi
 exec {python} -I -c 'import sys; from bento.cli.__main__ import main; sys.argv[0] = "bento"; sys.exit(main())' "$@"
 """
 
