@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bento.host.model.errors import Invalid
-
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
@@ -62,17 +60,3 @@ FLAVORS = {
         own_boot=False,
     ),
 }
-
-
-def distribution(name: str) -> Distribution:
-    """Raises `Invalid`, naming those there are."""
-    if name not in DISTRIBUTIONS:
-        raise Invalid(f"there is no distribution {name!r}; known: {', '.join(DISTRIBUTIONS)}")
-    return DISTRIBUTIONS[name]
-
-
-def flavor(name: str) -> Flavor:
-    """Raises `Invalid`, naming those there are."""
-    if name not in FLAVORS:
-        raise Invalid(f"there is no flavor {name!r}; known: {', '.join(FLAVORS)}")
-    return FLAVORS[name]

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 BOOT_MODULES = ("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_console", "erofs", "overlay", "ext4")
 
 BUSYBOX_APPLETS = (
-    "cat", "chroot", "cmp", "cp", "dd", "echo", "insmod", "ln", "mkdir", "mount", "od", "sh", "sleep", "switch_root",
+    "chroot", "cmp", "cp", "insmod", "ln", "mkdir", "mount", "mv", "od", "sh", "sleep", "switch_root",
     "umount",
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from bento.host.drivers.template import tree as root
 from bento.host.drivers.template.initrd import build_initrd
-from bento.host.drivers.template.manifest import CMDLINE, STOCK_CMDLINE, File
+from bento.host.drivers.template.manifest import CMDLINE, ROOT_IMAGE, STOCK_CMDLINE, File
 from bento.host.drivers.template.progress import ARRANGING, PACKING, Meter
 from bento.host.model.errors import Unavailable
 
@@ -121,8 +121,8 @@ def make(plan: Plan) -> Result:
         shutil.move(modules / version, work / "modules" / version)
         pack(tree, work / "modules", destination / "modules.erofs", _MODULES_UUID, "-zlz4hc")
     # Not compressed: a domain under emulation pays for unpacking with each page, and domains share the host's cache.
-    pack(tree, tree, destination / "root.erofs", _ROOT_UUID)
-    files = {path.name: _seal(path) for path in sorted(destination.iterdir()) if path.is_file()}
+    pack(tree, tree, destination / ROOT_IMAGE, _ROOT_UUID)
+    files = {path.name: seal(path) for path in sorted(destination.iterdir()) if path.is_file()}
     cmdline = CMDLINE if plan.own_boot else f"{CMDLINE} {STOCK_CMDLINE}"
     return Result(release, version, cmdline, files, packages)
 
@@ -226,7 +226,7 @@ def _installed_packages(tree: Path) -> dict[str, str]:
     return dict(line.split() for line in report.splitlines())
 
 
-def _seal(path: Path) -> File:
+def seal(path: Path) -> File:
     """Digest and sync: what the manifest will promise is on the disk before it is promised."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -238,7 +238,7 @@ def _seal(path: Path) -> File:
 def _call(*argv: str) -> str:
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        words = "; ".join(done.stderr.strip().splitlines()[-2:])
+        words = "; ".join((done.stdout + done.stderr).strip().splitlines()[-2:])
         raise Unavailable(f"{shlex.join(argv)} failed with exit code {done.returncode}: {words or 'it said nothing'}")
     return done.stdout
 

@@ -1,7 +1,7 @@
 """What a finished template says about itself: `manifest.json`, the last file that a build writes.
 
-Pure. A directory without a manifest holds no template. The image's digest covers the four files and nothing that
-differs between two builds from the same packages: not the time, not the name.
+Pure. A directory without a manifest holds no template. The image's digest covers the files and nothing that
+differs between two builds from the same packages: not the time, not the place.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from bento.host.model.errors import Unavailable
 
 FORMAT = 1
-FILES = ("initrd", "kernel", "modules.erofs", "root.erofs")
 MANIFEST = "manifest.json"
+ROOT_IMAGE = "root.erofs"
 
 #: For every domain: the console for `bento console` and the logs, no waiting after a panic (QEMU runs with -no-reboot,
 #: so the domain ends), no audit records that nobody reads, no self-tests of the kernel's cryptography (0.1 s).
@@ -24,15 +24,6 @@ CMDLINE = "console=ttyS0 quiet loglevel=3 panic=-1 audit=0 cryptomgr.notests=1"
 
 #: What a distribution's own initramfs has to be told besides.
 STOCK_CMDLINE = "root=/dev/vda rootfstype=erofs ro"
-
-
-def cmdline_emulated(tsc_khz: int) -> str:
-    """What to add under TCG. `tsc_khz`: the host's time stamp counter in kHz, which the guest sees as it is.
-
-    Calibrating it against an emulated clock can hang the boot on a loaded host (seen in the lab), and what guards a
-    real processor against speculation only costs time on an emulated one.
-    """
-    return f"tsc=reliable tsc_early_khz={tsc_khz} no_timer_check mitigations=off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +38,6 @@ class File:
 class Manifest:
     """`created` is seconds since 1970 and no part of `digest`; `packages` maps name to version."""
 
-    name: str
     distribution: str
     flavor: str
     release: str

@@ -8,7 +8,7 @@ Pure: text in, entries out. Formats: sources.list(5), the one-line style and deb
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -42,29 +42,18 @@ class _Entry:
     signed_by: str
 
 
-def choose_sources(files: Mapping[str, str], release: Distribution) -> list[Source]:
+def choose_sources(files: Mapping[str, str], release: Distribution, *, named: bool = False) -> list[Source]:
     """The entries in `files` (name -> text) that are `release`'s own, without repetitions, in the order found.
 
-    Raises `Unavailable` if there is none for the release proper: the person then has to name a mirror.
+    `named`: a person put these files there for builds, so that a mirror may have any address. Raises `Unavailable` if
+    there is no entry for the release proper.
     """
     entries = [entry for name, text in sorted(files.items()) for entry in _parse(name, text)]
-    chosen = list(dict.fromkeys(entry.source for entry in entries if _belongs(entry, release)))
+    chosen = list(dict.fromkeys(entry.source for entry in entries if _belongs(entry, release, named=named)))
     if not any(source.suite == release.codename for source in chosen):
-        raise Unavailable(
-            f"this machine's apt sources have no {release.codename} archive signed by its own keyring; "
-            "name a mirror of it to build from"
-        )
+        where = ", ".join(sorted(files)) if named else "this machine's apt sources"
+        raise Unavailable(f"there is no {release.codename} archive in {where}")
     return chosen
-
-
-def mirror_sources(mirrors: Iterable[str], release: Distribution) -> list[Source]:
-    """The entries for mirrors that a person named; a URI ending in "-security" is the security archive."""
-    found: list[Source] = []
-    for uri in mirrors:
-        security = uri.rstrip("/").endswith("-security")
-        suites = (f"{release.codename}-security",) if security else (release.codename, f"{release.codename}-updates")
-        found += [Source(uri, suite, ("main",)) for suite in suites]
-    return found
 
 
 def carried_settings(apt_config_dump: str) -> list[str]:
@@ -72,10 +61,12 @@ def carried_settings(apt_config_dump: str) -> list[str]:
     return [line for line in apt_config_dump.splitlines() if _CARRIED.match(line) and not line.endswith(' "";')]
 
 
-def _belongs(entry: _Entry, release: Distribution) -> bool:
+def _belongs(entry: _Entry, release: Distribution, *, named: bool) -> bool:
     suites = (release.codename, f"{release.codename}-updates", f"{release.codename}-security")
     if entry.source.suite not in suites or "main" not in entry.source.components:
         return False
+    if named:
+        return True
     if entry.signed_by:
         return PurePosixPath(entry.signed_by).name.startswith(release.keyring_package)
     # Without a key of its own the entry relies on the system's, which is where the archive's own entries stood long.
