@@ -17,7 +17,9 @@ from bento.wire.rpc import ExitCode, Serve
 from bento.wire.vmexec import decode_command
 
 VMEXEC = "qubes.VMExec"
-"""Served by the agent itself unless a file overrides it: it is what the admin domain runs commands with."""
+VMSHELL = "qubes.VMShell"
+BUILT_IN = (VMEXEC, VMSHELL)
+"""Served by the agent itself unless a file overrides it: a program in between would only cost time."""
 
 TIOCSWINSZ = 0x5414
 
@@ -50,8 +52,9 @@ def find(directories: tuple[str, ...], service: str, argument: str) -> str | Non
     return None
 
 
-def environment(account: Account, call: Serve) -> dict[str, str]:
+def environment(place: Place, account: Account, call: Serve) -> dict[str, str]:
     values = account.environment()
+    values["BENTO_AGENT"] = place.socket
     values["QREXEC_REMOTE_DOMAIN"] = call.source
     values["QREXEC_SERVICE_FULL_NAME"] = f"{call.service}+{call.argument}"
     values["QREXEC_SERVICE_ARGUMENT"] = call.argument
@@ -71,10 +74,10 @@ def environment(account: Account, call: Serve) -> dict[str, str]:
 def start(place: Place, call: Serve) -> Process | None:
     """The running service, or None if there is no such service. `OSError` or `KeyError` if it cannot be started."""
     path = find(place.services, call.service, call.argument)
-    if path is None and call.service != VMEXEC:
+    if path is None and call.service not in BUILT_IN:
         return None
     account = place.account(call.user)
-    values = environment(account, call)
+    values = environment(place, account, call)
     opened = Files(call, account)
     try:
         pid = os.fork()
@@ -168,10 +171,14 @@ def _become(path: str | None, call: Serve, account: Account, values: dict[str, s
             os.chdir(account.home)
         except OSError:
             os.chdir("/")
-        if path is None:
+        if path is not None:
+            os.execve(path, [path, call.argument] if call.argument else [path], values)
+        elif call.service == VMEXEC:
             code = _run_command(call.argument, values)
         else:
-            os.execve(path, [path, call.argument] if call.argument else [path], values)
+            shell = account.shell
+            # With a terminal it is a login, which a shell knows by the minus sign.
+            os.execve(shell, [f"-{os.path.basename(shell)}" if files.terminal else shell], values)
     except OSError as error:
         _complain(f"{call.service} cannot be started: {error.strerror}")
     finally:

@@ -56,10 +56,12 @@ def main() -> int:
 
 
 def receive(untrusted: int, directory: str) -> Result:
-    """Unpack what comes from the file `untrusted` into `directory`, which is made if it is not there."""
+    """Unpack what comes from the file `untrusted` into `directory`, which is made if it is not there, with the one around it."""
     unpacker = Unpacker()
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        for needed in (os.path.dirname(directory), directory):
+            if not os.path.isdir(needed):
+                os.mkdir(needed, 0o700)
         with Receiver(directory) as receiver:
             code = unpack(untrusted, unpacker, receiver)
     except BadCopy as bad:
