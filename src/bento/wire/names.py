@@ -6,7 +6,7 @@ of the type or raises `WireError`. Alphabets are ASCII on purpose: two names
 that look the same on a screen must be the same name.
 
 Limits follow the field (Qubes OS): 31 characters for a domain, 255 for a
-service file, 65,000 bytes for service and argument together.
+service file, 65,000 for an argument (the field: service and argument together).
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Self
 from bento.wire.errors import WireError
 
 MAX_CALL_NAME = 65_000
-"""Longest SERVICE+ARGUMENT, in bytes (the field's qrexec limit)."""
+"""Longest argument of a call, in bytes (the field's qrexec limit, which counts the service in)."""
 
 
 class Name(str):
@@ -34,10 +34,11 @@ class Name(str):
 
 class DomainName(Name):
     __slots__ = ()
-    pattern = re.compile(
-        r"(?!(?:none|default|Domain-0|lost\+found)\Z)(?!.*-dm\Z)[A-Za-z][A-Za-z0-9_.-]{0,30}", re.ASCII
+    pattern = re.compile(r"(?!(?:none|default|Domain-0)\Z)(?!.*-dm\Z)[A-Za-z][A-Za-z0-9_.-]{0,30}", re.ASCII)
+    what = (
+        "a domain name (a letter, then at most 30 letters, digits, or any of _ . -;"
+        " not none, default, Domain-0, or *-dm)"
     )
-    what = "a domain name (a letter, then at most 30 letters, digits, or any of _ . -; not none, default, or *-dm)"
 
 
 class ServiceName(Name):
@@ -50,7 +51,7 @@ class ServiceArgument(Name):
     """What follows the `+` of a call; may be empty."""
 
     __slots__ = ()
-    pattern = re.compile(r"[A-Za-z0-9_.+-]{0,65000}", re.ASCII)
+    pattern = re.compile(rf"[A-Za-z0-9_.+-]{{0,{MAX_CALL_NAME}}}", re.ASCII)
     what = "a service argument (letters, digits, or any of _ . + -)"
 
 
