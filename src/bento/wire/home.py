@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bento.wire.errors import WireError
+from bento.wire.names import printable
 
 MAX_SOCKET_PATH = 107
 """Longest path of a unix socket on Linux, in bytes (unix(7): sun_path is 108 with the final NUL)."""
+
+LONGEST_SOCKET = "/domains/01234567-89ab-cdef-0123-456789abcdef/channel.sock"
+"""The longest name of a socket below `Home.run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,24 @@ def find_home(environment: Mapping[str, str]) -> Home:
         found = Home(data, data / "config", data / "run")
         blame = "BENTO_HOME"
     else:
-        base = environment.get("HOME", "")
-        data = PurePosixPath(environment.get("XDG_DATA_HOME") or f"{base}/.local/share") / "bento"
-        config = PurePosixPath(environment.get("XDG_CONFIG_HOME") or f"{base}/.config") / "bento"
-        runtime = environment.get("XDG_RUNTIME_DIR")
-        found = Home(data, config, PurePosixPath(runtime) / "bento" if runtime else data / "run")
+        base = PurePosixPath(environment.get("HOME", ""))
+        data = (_absolute(environment, "XDG_DATA_HOME") or base / ".local/share") / "bento"
+        config = (_absolute(environment, "XDG_CONFIG_HOME") or base / ".config") / "bento"
+        runtime = _absolute(environment, "XDG_RUNTIME_DIR")
+        found = Home(data, config, runtime / "bento" if runtime else data / "run")
         blame = "HOME"
-    if not (found.data.is_absolute() and found.config.is_absolute() and found.run.is_absolute()):
+    if not (found.data.is_absolute() and found.config.is_absolute()):
         raise WireError(f"{blame} must be an absolute path; set it to one, such as /home/you")
-    # The longest socket below `run` is domains/<uuid>/channel.sock.
-    if len(bytes(found.run / "domains" / ("u" * 36) / "channel.sock")) > MAX_SOCKET_PATH:
-        raise WireError(f"{blame} is too long a path for unix sockets; choose one of at most 40 characters")
+    if len(bytes(found.run)) + len(LONGEST_SOCKET) > MAX_SOCKET_PATH:
+        room = MAX_SOCKET_PATH - len(LONGEST_SOCKET) - len("/run")
+        raise WireError(
+            f"{printable(str(found.run))} is too long a path for unix sockets;"
+            f" set BENTO_HOME to a folder whose path has at most {room} bytes"
+        )
     return found
+
+
+def _absolute(environment: Mapping[str, str], name: str) -> PurePosixPath | None:
+    """A relative path in one of the XDG variables counts as none: so the specification says."""
+    path = PurePosixPath(environment.get(name, ""))
+    return path if path.is_absolute() else None
