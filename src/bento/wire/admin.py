@@ -10,6 +10,7 @@ client. An answer to one of Bento's own methods (`bento.*`) may carry an open
 file (SCM_RIGHTS) beside its first byte, or go on as events.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,8 @@ from bento.wire.errors import WireError
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, printable
 
 MAX_REQUEST = 65_536
+
+EVENT = b"1\0"
 
 
 class Fault(StrEnum):
@@ -110,15 +113,15 @@ def encode_event(event: Event) -> bytes:
     parts = [event.subject, event.name]
     for key, value in event.details:
         parts += [key, value]
-    if any("\0" in part for part in parts):
-        raise WireError("an event's words may not contain NUL")
-    return b"1\0" + b"".join(part.encode() + b"\0" for part in parts) + b"\0"
+    if any("\0" in part for part in parts) or not all(key for key, _ in event.details):
+        raise WireError("an event's words may not contain NUL, nor its keys be empty: that is where it ends")
+    return EVENT + b"".join(part.encode(errors="replace") + b"\0" for part in parts) + b"\0"
 
 
 def encode_failure(failure: Failure) -> bytes:
     """The field's client fills `format % fields`: a literal percent sign goes as two, and no fields follow."""
     sentence = failure.sentence.replace("\0", "?").replace("%", "%%")
-    return b"2\0" + failure.fault.encode() + b"\0\0" + sentence.encode() + b"\0"
+    return b"2\0" + failure.fault.encode() + b"\0\0" + sentence.encode(errors="replace") + b"\0"
 
 
 def parse_reply(data: bytes) -> Ok | Failure:
@@ -135,40 +138,47 @@ def parse_reply(data: bytes) -> Ok | Failure:
 
 
 def _fill(template: str, fields: list[str]) -> str:
-    try:
-        return template % tuple(fields)
-    except (TypeError, ValueError):
-        return template
+    """`template % fields` where it asks for text; nothing else of the %-language, which can ask for gigabytes."""
+    words = iter(fields)
+    return re.sub("%[%s]", lambda found: "%" if found[0] == "%%" else next(words, "%s"), template)
 
 
 class EventReader:
-    """Cuts a stream of events; a failure or an OK in it ends it and is handed out as what it is."""
+    """Cuts a stream of events. An OK or a failure ends it, and is what `rest` gives."""
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending = bytearray()
+        self._words: list[str] | None = None  # of the event under way
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that `data` completes; `WireError` for what is none."""
-        self._pending += data
-        while len(self._pending) >= 2:
-            if not self._pending.startswith(b"1\0"):
-                return
-            # The first two words (subject may be empty), then pairs until an empty key.
-            words: list[str] = []
-            at = 2
+        """The events that `data` completes. Take them all before feeding more."""
+        pending = self._pending
+        pending += data
+        if b"\0" not in data:
+            return  # nothing is complete that was not before
+        at = 0
+        try:
             while True:
-                end = self._pending.find(b"\0", at)
+                if self._words is None:
+                    if not pending.startswith(EVENT, at):
+                        return
+                    self._words = []
+                    at += len(EVENT)
+                end = pending.find(0, at)
                 if end < 0:
                     return
-                word = self._pending[at:end].decode(errors="replace")
+                word = pending[at:end].decode(errors="replace")
                 at = end + 1
-                if not word and len(words) >= 2 and len(words) % 2 == 0:
-                    break
-                words.append(word)
-            self._pending = self._pending[at:]
-            pairs = tuple(zip(words[2::2], words[3::2], strict=True))
-            yield Event(words[0], words[1], pairs)
+                # Subject and name, which may be empty, then pairs until an empty key.
+                if word or len(self._words) < 2 or len(self._words) % 2:
+                    self._words.append(word)
+                else:
+                    subject, name, *pairs = self._words
+                    self._words = None
+                    yield Event(subject, name, tuple(zip(pairs[::2], pairs[1::2], strict=True)))
+        finally:
+            del pending[:at]
 
     def rest(self) -> bytes:
-        """What came that is no event: empty, or a final reply for `parse_reply`."""
-        return self._pending
+        """What came that is no whole event: empty, or a final reply for `parse_reply`."""
+        return bytes(self._pending) if self._words is None else EVENT + self._pending
