@@ -12,7 +12,7 @@ from typing import Annotated
 
 from bento.wire.errors import WireError
 from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Sender, Text, message
-from bento.wire.names import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName, printable
+from bento.wire.names import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
 
 MAX_PACKET = 1 << 17
 """Largest packet in bytes; both sides read with a buffer of this size and refuse a truncated packet."""
@@ -23,7 +23,7 @@ def _user_or_none(untrusted: str) -> str:
 
 
 def _sentence(untrusted: str) -> str:
-    return printable(untrusted, 400)[1:-1]
+    return "".join(c if " " <= c <= "~" else "?" for c in untrusted)
 
 
 class Ending(IntEnum):
