@@ -161,7 +161,7 @@ def test_bento_is_not_told_which_modules_to_load_by_where_it_is_called(tmp_path:
     launcher = tmp_path / "launcher"
     launcher.write_text(setup.launcher_text(Path("/srv")).replace("/srv/.venv/bin/python", sys.executable))
     (tmp_path / "bento/__init__.py").write_text("raise SystemExit('hijacked')")
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": str(tmp_path)}
 
     done = subprocess.run(
         ["sh", str(launcher), "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
