@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import platform
+import shutil
 import signal
 import socket
 import sys
@@ -20,14 +21,16 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from logging.handlers import RotatingFileHandler
+from pathlib import PurePosixPath
 
+import bento
 from bento.host.drivers.fake.hypervisor import FakeHypervisor
 from bento.host.drivers.files import FileStorage
 from bento.host.drivers.machine import doctor, kvm, software
 from bento.host.drivers.qemu.hypervisor import QemuHypervisor
 from bento.host.drivers.sqlite import SqliteStore
 from bento.host.drivers.template.builder import DebianBuilder
-from bento.host.jail.sandbox import nursery_argv
+from bento.host.jail.sandbox import sandbox_argv
 from bento.host.manager import server
 from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
@@ -93,7 +96,7 @@ async def _manage(places: Places, arguments: argparse.Namespace) -> None:
     storage = FileStorage()
     policy = PolicyFiles(places.policy)
     policy.ensure_default()
-    nursery = Nursery(nursery_argv)
+    nursery = Nursery(_nursery_argv)
     templates = Templates(inventory, places, DebianBuilder())
     machinery = _Machinery(places, inventory, stopping)
     lifecycle = Lifecycle(
@@ -122,6 +125,19 @@ async def _manage(places: Places, arguments: argparse.Namespace) -> None:
     await nursery.close()
     store.close()
     log.info("stopped; machines run on")
+
+
+def _nursery_argv(control_fd: int) -> list[str]:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise Unavailable("bubblewrap is missing, and brokers do not run without it; sudo apt-get install bubblewrap")
+    return sandbox_argv(
+        bwrap=PurePosixPath(bwrap),
+        python=PurePosixPath(os.path.realpath(sys.executable)),
+        python_home=PurePosixPath(sys.base_prefix),
+        package=PurePosixPath(bento.__file__).parent,
+        control_fd=control_fd,
+    )
 
 
 async def _hypervisor(kind: str, places: Places, machinery: "_Machinery") -> Hypervisor:
