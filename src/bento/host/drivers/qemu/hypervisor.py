@@ -26,14 +26,19 @@ from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, MachineSpec
 
 PROGRAM = "qemu-system-x86_64"
-LAUNCH_DEADLINE_SECONDS = 30
+PATIENCE_SECONDS = 20
+"""QEMU answers within milliseconds once it has started, which takes a tenth of a second; this is for a busy host."""
 
 
 class QemuHypervisor:
-    """Machines of one home. `home` (letters and digits) tells them from those of others on this host."""
+    """Machines of one home. `home` (letters and digits) tells them from those of others on this host.
 
-    def __init__(self, home: str, accelerator: Accelerator) -> None:
+    A QEMU that does not answer for `patience` seconds is given up.
+    """
+
+    def __init__(self, home: str, accelerator: Accelerator, *, patience: float = PATIENCE_SECONDS) -> None:
         self._home = home
+        self._patience = patience
         self._accelerator = accelerator
         self._users = find_sub_users(accelerator)
         self._owners = {os.getuid(), *(self._users.uids() if self._users else ())}
@@ -52,7 +57,7 @@ class QemuHypervisor:
         said = Said()
         try:
             await self._start(spec, said)
-            await qmp.query_state(spec.run_dir / QMP, deadline=LAUNCH_DEADLINE_SECONDS)
+            await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
             return await self._find(spec)
         except BaseException as error:
             await kill_boxes(self._home, self._owners, spec.uuid)
@@ -69,7 +74,7 @@ class QemuHypervisor:
             if box.pid is None or box.uuid not in run_dirs or box.uuid in claimed:
                 unowned.append(box)
             else:
-                claimed[box.uuid] = QemuMachine(box, box.pid, run_dirs[box.uuid])
+                claimed[box.uuid] = QemuMachine(box, box.pid, run_dirs[box.uuid], self._patience)
         answering = await asyncio.gather(*(machine.answers() for machine in claimed.values()))
         silent = [machine for machine, answers in zip(claimed.values(), answering, strict=True) if not answers]
         await asyncio.gather(*(box.kill() for box in unowned), *(machine.kill() for machine in silent))
@@ -98,7 +103,7 @@ class QemuHypervisor:
     async def _find(self, spec: MachineSpec) -> QemuMachine:
         for box in await find_boxes(self._home, self._owners):
             if box.uuid == spec.uuid and box.pid is not None:
-                return QemuMachine(box, box.pid, spec.run_dir)
+                return QemuMachine(box, box.pid, spec.run_dir, self._patience)
         raise Unavailable(f"QEMU of {spec.name} ended at once")
 
 

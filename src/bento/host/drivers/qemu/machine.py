@@ -19,10 +19,13 @@ SOCKETS = (CHANNEL, CONSOLE, QMP)
 
 
 class QemuMachine:
-    def __init__(self, box: Box, pid: int, run_dir: Path) -> None:
+    """`patience`: seconds that QEMU may take to answer."""
+
+    def __init__(self, box: Box, pid: int, run_dir: Path, patience: float) -> None:
         self._box = box
         self._pid = pid
         self._run_dir = run_dir
+        self._patience = patience
 
     @property
     def uuid(self) -> UUID:
@@ -42,7 +45,7 @@ class QemuMachine:
         if self._box.has_ended():
             return MachineState.GONE
         try:
-            return await qmp.query_state(self._run_dir / QMP)
+            return await qmp.query_state(self._run_dir / QMP, deadline=self._patience)
         except Unavailable:
             if self._box.has_ended():
                 return MachineState.GONE
@@ -51,16 +54,16 @@ class QemuMachine:
     async def answers(self) -> bool:
         """Whether its QEMU still does what it is told."""
         try:
-            await qmp.query_state(self._run_dir / QMP)
+            await qmp.query_state(self._run_dir / QMP, deadline=self._patience)
         except Unavailable:
             return False
         return True
 
     async def pause(self) -> None:
-        await qmp.execute(self._run_dir / QMP, "stop")
+        await self._tell("stop")
 
     async def resume(self) -> None:
-        await qmp.execute(self._run_dir / QMP, "cont")
+        await self._tell("cont")
 
     async def kill(self) -> None:
         await self._box.kill()
@@ -70,3 +73,6 @@ class QemuMachine:
 
     async def usage(self) -> MachineUsage:
         return await usage_of([self._pid])
+
+    async def _tell(self, command: str) -> None:
+        await qmp.execute(self._run_dir / QMP, command, deadline=self._patience)

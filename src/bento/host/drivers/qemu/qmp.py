@@ -16,9 +16,6 @@ from qemu.qmp import Message, QMPClient, QMPError
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineState
 
-DEADLINE_SECONDS = 15
-"""QEMU answers within a millisecond; this is for a host that swaps."""
-
 # The library logs as an error whatever it also raises.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
@@ -27,7 +24,7 @@ MAX_ANSWER = 64 << 10
 
 
 async def execute(
-    socket: Path, command: str, arguments: Mapping[str, object] | None = None, *, deadline: float = DEADLINE_SECONDS
+    socket: Path, command: str, arguments: Mapping[str, object] | None = None, *, deadline: float
 ) -> object:
     """QEMU's answer to `command`. Raises `Unavailable` if it refuses, or gives none within `deadline` seconds."""
     client = QMPClient(command, readbuflen=MAX_ANSWER)
@@ -50,7 +47,7 @@ def _no_event(_event: Message) -> bool:
     return False
 
 
-async def query_state(socket: Path, *, deadline: float = DEADLINE_SECONDS) -> MachineState:
+async def query_state(socket: Path, *, deadline: float) -> MachineState:
     match await execute(socket, "query-status", deadline=deadline):
         case {"status": "running"}:
             return MachineState.RUNNING

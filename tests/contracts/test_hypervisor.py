@@ -1,0 +1,268 @@
+"""What every driver of the hypervisor port does: the real one and the pretended one."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import Disk, MachineSpec, MachineState
+from bento.host.ports.hypervisor import Machine
+from tests.contracts.machines import World, processes_naming, shell, world_of
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with world_of(request.param) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def spec(world: World) -> MachineSpec:
+    return world.spec()
+
+
+@pytest.fixture(scope="module")
+def machine(world: World, spec: MachineSpec) -> Machine:
+    """One machine for all tests that leave it as they found it."""
+    return world.run(world.driver().launch(spec))
+
+
+def started(world: World, spec: MachineSpec) -> Machine:
+    """A machine for a test that ends it. Its guest is still booting."""
+    return world.run(world.driver().launch(spec))
+
+
+def test_a_launched_machine_runs(world: World, machine: Machine, spec: MachineSpec) -> None:
+    assert machine.uuid == spec.uuid
+    assert machine.pid in processes_naming(spec.uuid)
+    assert world.run(machine.state()) is MachineState.RUNNING
+
+
+def test_its_guest_serves_calls_on_the_channel(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        call = shell(host, "echo out; echo error >&2; exit 7")
+        assert (bytes(call.stdout), bytes(call.stderr), call.code) == (b"out\n", b"error\n", 7)
+
+
+def test_the_channel_can_be_closed_and_connected_again(world: World, machine: Machine) -> None:
+    for _ in range(3):
+        with world.host(machine) as host:
+            assert shell(host, "echo again").stdout == b"again\n"
+
+
+def test_a_connection_that_breaks_off_in_a_call_does_not_disturb_the_next(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        host.serve("qubes.VMExec", "cat+-2Fdev-2Fzero")
+    with world.host(machine) as host:
+        assert shell(host, "echo again").stdout == b"again\n"
+
+
+def test_the_console_gives_what_the_guest_prints(world: World, machine: Machine) -> None:
+    async def first_bytes() -> bytes:
+        with await machine.connect_console() as console:
+            loop = asyncio.get_running_loop()
+            # A console prompts when somebody presses Enter.
+            await loop.sock_sendall(console, b"\r")
+            return await loop.sock_recv(console, 4096)
+
+    assert world.run(first_bytes())
+
+
+def test_a_paused_machine_says_nothing_until_it_is_resumed(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        world.run(machine.pause())
+        assert world.run(machine.state()) is MachineState.PAUSED
+        call = host.serve("qubes.VMExec", "echo+awake")
+        for _ in range(3):
+            host.step(0.1)
+        assert not call.over
+        world.run(machine.resume())
+        assert world.run(machine.state()) is MachineState.RUNNING
+        assert host.finish(call).stdout == b"awake\n"
+
+
+def test_pausing_twice_and_resuming_what_runs_are_no_errors(world: World, machine: Machine) -> None:
+    for _ in range(2):
+        world.run(machine.pause())
+    for _ in range(2):
+        world.run(machine.resume())
+    assert world.run(machine.state()) is MachineState.RUNNING
+
+
+def test_usage_counts_memory_and_the_work_of_the_guest(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        before = world.run(machine.usage())
+        assert before.memory_bytes > 1 << 20
+        shell(host, "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done")
+        shell(host, "true")  # by its end the agent has buried the one before
+        assert world.run(machine.usage()).cpu_ns > before.cpu_ns
+
+
+def test_two_machines_share_nothing(world: World, machine: Machine) -> None:
+    other = started(world, world.spec("bank"))
+    with world.host(machine) as here, world.host(other) as there:
+        assert shell(here, "echo secret >~/note; sleep 1000 >/dev/null 2>&1 </dev/null & echo $!").code == 0
+        assert shell(here, "cat ~/note").stdout == b"secret\n"
+        assert shell(there, "cat ~/note").code != 0
+        sleeping = "grep -l -x -z 1000 /proc/[0-9]*/cmdline"
+        assert shell(here, sleeping).code == 0
+        assert shell(there, sleeping).stdout == b""
+    world.run(other.kill())
+    assert world.run(machine.state()) is MachineState.RUNNING
+
+
+def test_killing_leaves_no_process(world: World) -> None:
+    spec = world.spec()
+    machine = started(world, spec)
+    world.run(machine.kill())
+    assert processes_naming(spec.uuid) == []
+    assert world.run(machine.state()) is MachineState.GONE
+    usage = world.run(machine.usage())
+    assert (usage.memory_bytes, usage.cpu_ns) == (0, 0)
+
+
+def test_killing_what_is_gone_is_no_error(world: World) -> None:
+    machine = started(world, world.spec())
+    for _ in range(2):
+        world.run(machine.kill())
+
+
+def test_a_paused_machine_can_be_killed(world: World) -> None:
+    spec = world.spec()
+    machine = started(world, spec)
+    world.run(machine.pause())
+    world.run(machine.kill())
+    assert processes_naming(spec.uuid) == []
+
+
+def test_a_machine_that_is_gone_cannot_be_connected(world: World) -> None:
+    machine = started(world, world.spec())
+    world.run(machine.kill())
+    with pytest.raises(Unavailable, match="does not listen"):
+        world.run(machine.connect_channel())
+    with pytest.raises(Unavailable, match="does not listen"):
+        world.run(machine.connect_console())
+
+
+def test_everybody_who_waits_learns_that_the_guest_powered_off(world: World) -> None:
+    spec = world.spec()
+    machine = started(world, spec)
+    with world.host(machine) as host:
+        waits = [world.runner.get_loop().create_task(machine.wait()) for _ in range(2)]
+        host.shut_down()
+        host.write(b"")
+        with pytest.raises(ConnectionError):
+            host.until(lambda: False)
+        world.run(everyone(waits))
+    assert processes_naming(spec.uuid) == []
+    assert world.run(machine.state()) is MachineState.GONE
+
+
+async def everyone(waits: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*waits)
+
+
+def test_wait_returns_when_somebody_else_kills_it(world: World) -> None:
+    spec = world.spec()
+    machine = started(world, spec)
+    os.kill(machine.pid, signal.SIGKILL)
+    world.run(machine.wait())
+    assert processes_naming(spec.uuid) == []
+
+
+def test_giving_up_a_wait_leaves_the_machine_running(world: World, machine: Machine) -> None:
+    async def wait_a_little() -> None:
+        waiting = asyncio.create_task(machine.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    world.run(wait_a_little())
+    assert world.run(machine.state()) is MachineState.RUNNING
+
+
+def test_a_new_driver_finds_a_machine_and_goes_on_with_it(world: World, machine: Machine, spec: MachineSpec) -> None:
+    adopted = world.run(world.driver().adopt({spec.uuid: spec.run_dir}))
+    assert list(adopted) == [spec.uuid]
+    found = adopted[spec.uuid]
+    assert found.pid == machine.pid
+    assert world.run(found.state()) is MachineState.RUNNING
+    with world.host(found) as host:
+        assert shell(host, "echo found").stdout == b"found\n"
+
+
+def test_a_machine_outlives_the_handle_and_can_be_ended_by_its_finder(world: World, spec: MachineSpec) -> None:
+    lost = world.spec()
+    started(world, lost)
+    adopted = world.run(world.driver().adopt({each.uuid: each.run_dir for each in (spec, lost)}))
+    world.run(adopted[lost.uuid].kill())
+    assert processes_naming(lost.uuid) == []
+
+
+def test_adopting_ends_what_nobody_owns(world: World, machine: Machine, spec: MachineSpec) -> None:
+    stray = world.spec()
+    started(world, stray)
+    adopted = world.run(world.driver().adopt({spec.uuid: spec.run_dir}))
+    assert list(adopted) == [spec.uuid]
+    assert processes_naming(stray.uuid) == []
+    assert world.run(machine.state()) is MachineState.RUNNING
+
+
+def test_adopting_does_not_invent_machines(world: World, machine: Machine, spec: MachineSpec) -> None:
+    adopted = world.run(world.driver().adopt({spec.uuid: spec.run_dir, uuid4(): spec.run_dir}))
+    assert list(adopted) == [spec.uuid]
+
+
+def test_a_machine_of_another_home_is_left_alone(world: World) -> None:
+    theirs = world.spec()
+    stranger = dataclasses.replace(world, home="0" * 16)
+    machine = started(stranger, theirs)
+    assert world.run(world.driver().adopt({theirs.uuid: theirs.run_dir})) == {}
+    assert world.run(machine.state()) is MachineState.RUNNING
+    world.run(machine.kill())
+
+
+def test_a_missing_disk_is_named_and_nothing_is_left(world: World) -> None:
+    spec = world.spec()
+    gone = spec.run_dir.parent / "gone"
+    broken = dataclasses.replace(spec, disks=(spec.disks[0], Disk(gone, False)))
+    with pytest.raises(Unavailable, match=f"work cannot start: {gone} is missing"):
+        world.run(world.driver().launch(broken))
+    assert processes_naming(spec.uuid) == []
+    assert left_in(spec.run_dir) == []
+
+
+def test_a_start_that_is_cancelled_leaves_nothing(world: World) -> None:
+    spec = world.spec()
+
+    async def change_of_mind() -> None:
+        starting = asyncio.create_task(world.driver().launch(spec))
+        while not processes_naming(spec.uuid):  # noqa: ASYNC110  # nothing tells that a process has begun
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    world.run(change_of_mind())
+    assert processes_naming(spec.uuid) == []
+    assert left_in(spec.run_dir) == []
+
+
+def test_a_machine_starts_again_where_one_was_killed(world: World) -> None:
+    spec = world.spec()
+    world.run(started(world, spec).kill())
+    again = started(world, spec)
+    assert world.run(again.state()) is MachineState.RUNNING
+    world.run(again.kill())
+
+
+def left_in(run_dir: Path) -> list[str]:
+    """Sockets in a run directory."""
+    return sorted(path.name for path in run_dir.iterdir() if path.is_socket())
