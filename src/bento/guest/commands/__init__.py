@@ -1,0 +1,1 @@
+"""What a person inside a domain types: one command a module, each one call to another domain."""

@@ -1,0 +1,1 @@
+"""What other domains may call, if the policy lets them: one service a module, each against a hostile caller."""
