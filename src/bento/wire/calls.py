@@ -120,7 +120,7 @@ class Calls:
         return call
 
     def receive(self, untrusted: Message) -> bool:
-        """Judge a message of the other side: True to act on it, False to ignore it, `WireError` to end the connection."""
+        """Judge a message of the other side: True: act on it; False: ignore it; `WireError`: end the connection."""
         match untrusted:
             case Serve() | Ask():
                 self._admit(untrusted)
@@ -190,9 +190,10 @@ class Calls:
                     raise WireError(f"stream {untrusted.stream} ended twice")
                 call.ended.add(untrusted.stream)
             case Window():
-                call.sendable[untrusted.stream] += untrusted.size
-                if call.sendable[untrusted.stream] > WINDOW:
+                sendable = call.sendable[untrusted.stream] + untrusted.size
+                if sendable > WINDOW:
                     raise WireError(f"window of stream {untrusted.stream} is larger than agreed")
+                call.sendable[untrusted.stream] = sendable
             case Accepted():
                 call.stage = Stage.OPEN
             case Refused() | Exit() | Drop():
