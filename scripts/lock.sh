@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 "${1:-python3}" -m venv "$work/venv"
 "$work/venv/bin/pip" install -qq --disable-pip-version-check pip-tools
 mkdir "$work/tree"
-cp -r pyproject.toml requirements "$work/tree"
+cp -r pyproject.toml requirements src "$work/tree"
 cd "$work/tree"
 "$work/venv/bin/pip-compile" --quiet ${UPGRADE:-} --generate-hashes --strip-extras --no-header \
     --no-emit-index-url --no-emit-find-links --no-emit-options --no-emit-trusted-host \

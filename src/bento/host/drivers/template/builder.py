@@ -117,9 +117,9 @@ class DebianBuilder:
         except Unavailable as lacking:
             if not self._config:
                 raise
-            example = f"deb http://deb.debian.org/debian {release.codename} main"
             file = self._config / f"{release.name}.list"
-            raise Unavailable(f"{lacking}; name one in {file}, by a line like: {example}") from lacking
+            line = f"deb ADDRESS-OF-A-MIRROR {release.codename} main"
+            raise Unavailable(f"{lacking}; name one in {file}, by a line like: {line}") from lacking
 
 
 def _built(manifest: Manifest) -> Built:
