@@ -252,6 +252,21 @@ def test_nothing_is_granted_for_a_stream_that_ended_or_a_call_that_is_over() -> 
     assert calls.consumed(call, STDOUT, GRANT_AT) is None
 
 
+@pytest.mark.parametrize("size", [1000, GRANT_AT, MAX_DATA])
+def test_a_stream_carries_many_times_its_window(size: int) -> None:
+    """Each byte that is taken is granted once: neither end runs dry, neither finds the other's counting wrong."""
+    reader, call = peer_serves()
+    writer, _ = peer_is_served()
+    for _ in range(10 * WINDOW // size):
+        data = Data(call, STDOUT, bytes(min(size, writer.sendable(call, STDOUT))))
+        assert data.payload
+        writer.sent(data)
+        assert reader.receive(data)
+        if grant := reader.consumed(call, STDOUT, len(data.payload)):
+            assert writer.receive(grant)
+    assert writer.sendable(call, STDOUT) > WINDOW - GRANT_AT
+
+
 def test_an_end_of_a_stream_said_here_ends_nothing_else() -> None:
     calls, call = peer_serves()
     calls.sent(Eof(call, STDIN))

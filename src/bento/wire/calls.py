@@ -92,7 +92,7 @@ class Calls:
         self._side = side
         self._open: dict[int, _Call] = {}
         self._next = 0 if side is Sender.HOST else 1
-        self._peer_last = -1 if side is Sender.HOST else -2
+        self._peer_last = -1
 
     def __contains__(self, call: int) -> bool:
         return call in self._open
