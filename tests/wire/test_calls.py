@@ -121,16 +121,28 @@ def test_nobody_may_speak_of_a_call_that_never_was(side: Sender, said: str) -> N
 
 
 @pytest.mark.parametrize("said", SAID)
-@pytest.mark.parametrize("end", [Exit(0, 0), Drop(0)])
-def test_what_was_under_way_when_a_call_ended_is_ignored(end: Exit | Drop, said: str) -> None:
+@pytest.mark.parametrize("situation", [peer_serves, peer_calls, peer_is_served])
+def test_what_was_under_way_when_a_call_ended_is_ignored(situation: Situation, said: str) -> None:
     for ended_here in (True, False):
-        calls, call = peer_serves()
+        calls, call = situation()
         if ended_here:
-            calls.sent(end)
+            calls.sent(Drop(call))
         else:
-            calls.receive(end)
+            calls.receive(Drop(call))
         assert call not in calls
         assert calls.receive(SAID[said](call)) is False
+
+
+def test_an_exit_code_or_a_refusal_ends_a_call_for_both() -> None:
+    calls, call = peer_serves()
+    calls.receive(Exit(call, 0))
+    assert call not in calls
+    calls, call = peer_is_asked()
+    calls.receive(Refused(call, 126))
+    assert call not in calls
+    calls, call = peer_calls()
+    calls.sent(Exit(call, 0))
+    assert call not in calls
 
 
 @pytest.mark.parametrize("message", [Identity(DOM0, "AppVM", bytes(32), 0), Ready(1), Shutdown()])
