@@ -80,6 +80,7 @@ class Result:
 
 
 def main() -> int:
+    os.umask(0o022)  # the caller's own would show in the image
     plan = Plan(**json.load(sys.stdin))
     for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):  # this process's own, and no business of the installation
         os.environ.pop(name, None)

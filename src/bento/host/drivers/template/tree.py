@@ -84,12 +84,11 @@ def add_guest_half(tree: Path, package: Path) -> None:
             _write(home / "bento" / source.relative_to(package), source.read_bytes())
     for name in _BOOT_FILES:
         _write(home / name, (package / "guest/boot" / name).read_bytes(), executable=True)
-    for module, names in sorted(declared(package / "guest/commands", "COMMANDS").items()):
-        for name in names:
-            _write(tree / "usr/bin" / name, _launcher(f"bento.guest.commands.{module}"), executable=True)
-    for module, names in sorted(declared(package / "guest/services", "SERVICE").items()):
-        for name in names:
-            _write(tree / "etc/qubes-rpc" / name, _launcher(f"bento.guest.services.{module}"), executable=True)
+    _write(home / "agent", _launcher("bento.guest.__main__"), executable=True)
+    for room, constant, directory in (("commands", "COMMANDS", "usr/bin"), ("services", "SERVICE", "etc/qubes-rpc")):
+        for module, names in declared(package / "guest" / room, constant).items():
+            for name in names:
+                _write(tree / directory / name, _launcher(f"bento.guest.{room}.{module}"), executable=True)
 
 
 def add_stock_start(tree: Path) -> None:
@@ -115,27 +114,25 @@ def settle_python_caches(directory: Path) -> None:
             file.write(struct.pack("<III", 0, EPOCH, source.stat().st_size & 0xFFFFFFFF))
 
 
-def _launcher(module: str) -> bytes:
-    return f'#!/bin/sh\nexec /{HOME}/run {module} "$@"\n'.encode()
-
-
 def declared(directory: Path, constant: str) -> dict[str, tuple[str, ...]]:
-    """Module name -> the string or strings that its top-level `constant` says. Read, never imported: the build runs
-    no guest code.
+    """Module name -> the string or strings that its top-level `constant` says, of those modules that have one.
+
+    Read, never imported: nothing of the guest half runs on the host.
     """
     found: dict[str, tuple[str, ...]] = {}
     for source in sorted(directory.glob("*.py")):
-        for node in ast.parse(source.read_text(), str(source)).body:
-            match node:
+        for statement in ast.parse(source.read_text(), str(source)).body:
+            match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == constant:
-                    pass
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name == constant:
-                    pass
+                    said = ast.literal_eval(value)
+                    found[source.stem] = (said,) if isinstance(said, str) else tuple(said)
                 case _:
-                    continue
-            said = ast.literal_eval(value)
-            found[source.stem] = (said,) if isinstance(said, str) else tuple(said)
+                    pass
     return found
+
+
+def _launcher(module: str) -> bytes:
+    return f"#!/{HOME}/run {module}\n".encode()
 
 
 def _write(path: Path, data: bytes, *, executable: bool = False) -> None:
