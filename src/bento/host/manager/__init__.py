@@ -1,10 +1,13 @@
 """The manager: it decides, and is the only writer of state. It reads no guest bytes and never runs as root.
 
-__main__.py    names the drivers, puts the pieces together
+__main__.py    names the drivers
+daemon.py      the process: holds its home, puts the pieces together
 server.py      the Admin API's socket: one request a connection
 methods/       the table: method -> function
 inventory.py   all domains and versions, in memory and in the store
 lifecycle.py   start, shutdown, kill, pause: lists of steps with their undo
+live.py        one domain's power while it is not halted
+machines.py    what machine a domain's record asks for
 brokers.py     the nursery and the brokers, as the manager sees them
 calls.py       what a broker asks: policy, then two legs
 templates.py   building, committing and forgetting template versions

@@ -7,6 +7,7 @@ is known from the socket it came by.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -42,6 +43,9 @@ from bento.wire.rpc import MAX_CALLS, ExitCode
 
 log = logging.getLogger(__name__)
 
+NURSERY_SECONDS = 20.0
+"""How long the nursery may take to fork, or to end. It does both in milliseconds; this is for a host that swaps."""
+
 Question = Callable[[Asked], Awaitable[socket.socket | ExitCode]]
 """Decides what a guest asked: the leg to connect, or the code to refuse with."""
 
@@ -61,17 +65,27 @@ class Packets:
         sock.setblocking(False)
         self._sock = sock
         self._sending = asyncio.Lock()
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def close(self) -> None:
-        self._sock.close()
+        """Whoever waits to send or to receive finds the connection gone."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(ConnectionAbortedError())
+        loop, fd = asyncio.get_running_loop(), self._sock.fileno()
+        if fd >= 0:
+            # Before the number can be another file's.
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+            self._sock.close()
 
     async def send(self, message: Message, *files: socket.socket | int) -> None:
+        """Raises `OSError` when the other end is gone."""
         packet = encode_packet(message)
-        fds = [file if isinstance(file, int) else file.fileno() for file in files]
         async with self._sending:
             while True:
                 try:
-                    socket.send_fds(self._sock, [packet], fds)
+                    socket.send_fds(self._sock, [packet], [f if isinstance(f, int) else f.fileno() for f in files])
                     return
                 except BlockingIOError:
                     await self._ready(writing=True)
@@ -82,9 +96,10 @@ class Packets:
             try:
                 data, fds, flags, _ = socket.recv_fds(self._sock, MAX_PACKET, 4)
             except BlockingIOError:
-                await self._ready(writing=False)
+                with contextlib.suppress(ConnectionAbortedError):
+                    await self._ready(writing=False)
                 continue
-            except ConnectionError:
+            except OSError:
                 return b""
             for fd in fds:
                 os.close(fd)
@@ -93,19 +108,24 @@ class Packets:
             return data
 
     async def _ready(self, *, writing: bool) -> None:
+        """Return when the socket is ready; `ConnectionAbortedError` when it was closed here meanwhile."""
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-
-        def wake() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
+        watch, unwatch = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
+        ready: asyncio.Future[None] = loop.create_future()
         fd = self._sock.fileno()
-        (loop.add_writer if writing else loop.add_reader)(fd, wake)
+        watch(fd, _resolve, ready)
+        self._waiting.add(ready)
         try:
             await ready
         finally:
-            (loop.remove_writer if writing else loop.remove_reader)(fd)
+            self._waiting.discard(ready)
+            if self._sock.fileno() == fd:  # else `close` has seen to it, and the number may be another file's
+                unwatch(fd)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Broker:
@@ -113,12 +133,13 @@ class Broker:
 
     def __init__(self, domain: Domain, pid: int, control: socket.socket) -> None:
         self.pid = pid
-        self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.up: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """True once the agent has taken on its identity; False if the broker ended before."""
         self._domain = domain
         self._packets = Packets(control)
 
     async def begin(self) -> None:
-        """Have it greet the agent; `up` is done when the agent has taken on its identity."""
+        """Have it greet the agent. As all methods here, raises `OSError` when the broker is gone."""
         domain = self._domain
         await self._packets.send(Begin(os.urandom(16), domain.name, domain.klass, os.urandom(32), time.time_ns()))
 
@@ -138,7 +159,7 @@ class Broker:
         """End it: a broker whose control socket closes is gone at once."""
         self._packets.close()
         if not self.up.done():
-            self.up.cancel()
+            self.up.set_result(False)
 
     async def serve(self, answer: Question) -> End:
         """Answer its questions until it ends."""
@@ -156,7 +177,7 @@ class Broker:
         while untrusted_packet := await self._packets.receive():
             match decode_packet(FROM_BROKER, untrusted_packet):
                 case Up() if not self.up.done():
-                    self.up.set_result(None)
+                    self.up.set_result(True)
                 case Asked() as asked if len(open_questions) < MAX_CALLS:
                     task = asyncio.create_task(self._answer(asked, answer))
                     open_questions.add(task)
@@ -202,41 +223,34 @@ class Nursery:
             mine.callback(os.close, journal)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             mine.enter_context(theirs)
-            async with self._turn:
-                try:
-                    pid = await self._ask(Spawn(domain.name), theirs, channel, console, journal)
-                except BaseException:
-                    ours.close()
-                    raise
+            try:
+                async with self._turn:
+                    pid = await self._fork(Spawn(domain.name), theirs, channel, console, journal)
+            except BaseException:
+                ours.close()
+                raise
             return Broker(domain, pid, ours)
 
     async def close(self) -> None:
-        if self._packets:
-            self._packets.close()
-        if self._process:
-            await self._process.wait()
+        await self._end()
 
-    async def _ask(self, spawn: Spawn, *files: socket.socket | int) -> int:
+    async def _fork(self, spawn: Spawn, *files: socket.socket | int) -> int:
         for _ in range(2):  # a nursery that was killed meanwhile is started once more
             packets = self._packets or await self._start()
             try:
-                await packets.send(spawn, *files)
-                reply = await packets.receive()
-                if reply:
-                    match decode_packet(FROM_BROKER, reply):
+                async with asyncio.timeout(NURSERY_SECONDS):
+                    await packets.send(spawn, *files)
+                    match decode_packet(FROM_BROKER, await packets.receive()):
                         case Spawned(pid):
                             return pid
                         case other:
-                            raise Unavailable(f"the broker nursery answered {type(other).__name__}")
-            except OSError:
-                pass
-            packets.close()
-            self._packets = None
+                            log.error("the nursery answered %s", type(other).__name__)
+            except (OSError, WireError) as error:  # TimeoutError is an OSError
+                log.warning("the nursery does not answer (%r) and is started anew", error)
+            await self._end()
         raise Unavailable("the broker nursery does not start; see the manager's log")
 
     async def _start(self) -> Packets:
-        if self._process:
-            await self._process.wait()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             argv = self._argv(theirs.fileno())
@@ -249,3 +263,17 @@ class Nursery:
                 raise Unavailable(f"the broker nursery does not start ({error}); run 'bento doctor'") from error
         self._packets = Packets(ours)
         return self._packets
+
+    async def _end(self) -> None:
+        """It goes when its socket does; one that hangs is killed, and its brokers with it."""
+        if self._packets:
+            self._packets.close()
+            self._packets = None
+        if self._process:
+            process, self._process = self._process, None
+            try:
+                async with asyncio.timeout(NURSERY_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()

@@ -1,6 +1,7 @@
 """All domains and template versions: in memory for reading, in the store before anything else sees a change."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from uuid import UUID
 
@@ -20,6 +21,7 @@ class Inventory:
         self._store = store
         self._by_name = {record.name: record for record in store.domains()}
         self._versions = {(version.template, version.number): version for version in store.versions()}
+        self._held: dict[DomainName, str] = {}
         if ADMIN not in self._by_name:
             self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
 
@@ -50,6 +52,24 @@ class Inventory:
     def drop(self, name: DomainName) -> None:
         self._store.drop(self.get(name).domain.uuid)
         del self._by_name[name]
+
+    @contextmanager
+    def hold(self, name: DomainName, doing: str) -> Iterator[None]:
+        """Keep a halted domain, or a name that is to be one, for oneself while something long is done with it.
+
+        `doing` completes the sentence "'work' ...". Whoever would start, change or remove the domain, or take the
+        name, asks `require_free` first.
+        """
+        self.require_free(name)
+        self._held[name] = doing
+        try:
+            yield
+        finally:
+            del self._held[name]
+
+    def require_free(self, name: DomainName) -> None:
+        if doing := self._held.get(name):
+            raise Conflict(f"'{name}' {doing}; try again when that is done", actual=doing, required="free")
 
     def free_slot(self) -> int:
         used = {record.slot for record in self}

@@ -15,10 +15,13 @@ class Places:
     run: Path
     policy: Path
     socket: Path
+    log: Path
 
     @classmethod
     def of(cls, home: Home) -> "Places":
-        return cls(Path(home.data), Path(home.run), Path(home.policy), Path(home.manager_socket))
+        return cls(
+            Path(home.data), Path(home.run), Path(home.policy), Path(home.manager_socket), Path(home.manager_log)
+        )
 
     @property
     def database(self) -> Path:
@@ -39,6 +42,10 @@ class Places:
     @property
     def templates(self) -> Path:
         return self.data / "templates"
+
+    @property
+    def machines(self) -> Path:
+        return self.run / "domains"
 
     def domain(self, uuid: UUID) -> Path:
         return self.domains / str(uuid)
@@ -63,7 +70,7 @@ class Places:
 
     def machine(self, uuid: UUID) -> Path:
         """The run-time directory of a domain's machine: its sockets."""
-        return self.run / "domains" / str(uuid)
+        return self.machines / str(uuid)
 
     def version(self, template: str, number: int) -> Path:
         return self.templates / template / str(number)

@@ -6,6 +6,7 @@ and run again.
 
 import logging
 import shutil
+from pathlib import Path
 from uuid import UUID
 
 from bento.host.manager.inventory import Inventory
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 async def recover(
     inventory: Inventory, places: Places, hypervisor: Hypervisor, lifecycle: Lifecycle, templates: Templates
 ) -> None:
-    for directory in (places.domains, places.templates, places.machine(UUID(int=0)).parent):
+    for directory in (places.domains, places.templates, places.machines):
         directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     templates.clear_aside()
 
@@ -36,28 +37,29 @@ async def recover(
             await lifecycle.adopt(record, machine)
         else:
             _put_away(inventory, places, record)
-    _sweep_domains(inventory, places)
+    _sweep(places.domains, {record.domain.uuid for record in inventory})
+    _sweep(places.machines, set(machines))
     await templates.sweep()
 
 
 def _put_away(inventory: Inventory, places: Places, record: DomainRecord) -> None:
-    """What a run leaves that has ended while no manager looked."""
+    """What a run leaves that has ended while no manager looked, and what a killed manager was in the middle of."""
     uuid = record.domain.uuid
-    places.volatile(uuid).unlink(missing_ok=True)
-    places.next_root(uuid).unlink(missing_ok=True)
-    shutil.rmtree(places.machine(uuid), ignore_errors=True)
+    kept = {places.private(uuid), places.console_log(uuid)}
     if record.base is not None:
-        for delta in places.domain(uuid).glob("root-delta-*.img"):
-            if delta != places.delta(uuid, record.base):
-                delta.unlink()  # committed just before a crash
+        kept.add(places.delta(uuid, record.base))  # those of other versions were committed just before a crash
+    if places.domain(uuid).exists():
+        for path in places.domain(uuid).iterdir():
+            if path not in kept and not path.is_dir():
+                path.unlink()
     if record.run:
         log.warning("%s ended while no manager was there", record.name)
         inventory.change(record.name, run=None)
 
 
-def _sweep_domains(inventory: Inventory, places: Places) -> None:
-    """Directories of domains that were never recorded, or are no longer."""
-    known = {str(record.domain.uuid) for record in inventory}
-    for directory in places.domains.iterdir():
-        if directory.name not in known:
+def _sweep(parent: Path, known: set[UUID]) -> None:
+    """Directories of domains that were never recorded, are no longer, or do not run."""
+    names = {str(uuid) for uuid in known}
+    for directory in parent.iterdir():
+        if directory.name not in names:
             shutil.rmtree(directory, ignore_errors=True)

@@ -7,10 +7,13 @@ request that breaks the framing closes its own connection and nothing else.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import select
 import socket
 import struct
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 
 from bento.host.manager.methods import METHODS
@@ -19,6 +22,7 @@ from bento.host.model.domain import ADMIN, PowerState
 from bento.host.model.errors import BentoError, Conflict, Invalid, Kind, NoSuch, Refused
 from bento.wire.admin import (
     MAX_REQUEST,
+    Event,
     Failure,
     Fault,
     Request,
@@ -33,6 +37,9 @@ log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 512
 BACKLOG = 256
+ACCEPT_AGAIN_SECONDS = 1.0
+
+MISTAKE = Failure(Fault.GENERAL, "the manager made a mistake; its log says which")
 
 
 def listen(path: Path) -> socket.socket:
@@ -48,84 +55,138 @@ def listen(path: Path) -> socket.socket:
 
 async def serve(listener: socket.socket, manager: Manager) -> None:
     """Answer until cancelled."""
-    loop = asyncio.get_running_loop()
     room = asyncio.Semaphore(MAX_CONNECTIONS)
-
-    async def converse(client: socket.socket) -> None:
-        async with room:
-            with client:
-                await _converse(client, manager)
-
     async with asyncio.TaskGroup() as conversations:
         while True:
-            client, _ = await loop.sock_accept(listener)
+            await room.acquire()  # before there is a client: those beyond wait in the backlog and cost no open file
+            client = await _accept(listener)
+            conversation = conversations.create_task(_converse(client, manager))
+            conversation.add_done_callback(lambda _: room.release())
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    while True:
+        try:
+            client, _ = await asyncio.get_running_loop().sock_accept(listener)
+        except OSError as error:
+            # No open files or no memory left: those under way will give some back.
+            log.error("no connection can be taken: %s", error.strerror)
+            await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
+        else:
             client.setblocking(False)
-            conversations.create_task(converse(client))
+            return client
 
 
 async def _converse(client: socket.socket, manager: Manager) -> None:
     """One client, whatever it does: nothing it causes may leave here, since its fellows share the task group."""
-    try:
-        if _uid(client) != os.getuid():
-            log.warning("a stranger's connection was closed (uid %d)", _uid(client))
-            return
-        request = parse_request(await _read(client), ADMIN)
-        if request.source != ADMIN:
-            log.warning("a request in the name of %s was closed", request.source)
-            return
-        await _answer(client, manager, request)
-    except WireError as error:
-        await _send(client, encode_failure(Failure(Fault.PROTOCOL, str(error))))
-    except OSError:
-        pass  # the client is gone; its request was carried out or not, and the next one sees which
-    except Exception:
-        log.exception("a request failed")
-        await _send(client, encode_failure(Failure(Fault.GENERAL, "the manager made a mistake; its log says which")))
+    with client:
+        try:
+            request = await _hear(client)
+            if request:
+                await _deliver(client, request, await _carry_out(manager, request))
+        except WireError as error:
+            await _send_last(client, Failure(Fault.PROTOCOL, str(error)))
+        except OSError:
+            pass  # the client is gone; its request was carried out or not, and the next one sees which
+        except Exception:
+            log.exception("a request failed")
+            await _send_last(client, MISTAKE)
 
 
-async def _answer(client: socket.socket, manager: Manager, request: Request) -> None:
+async def _hear(client: socket.socket) -> Request | None:
+    """What is asked; None from somebody who may not ask."""
+    if (uid := _uid(client)) != os.getuid():
+        log.warning("a stranger's connection was closed (uid %d)", uid)
+        return None
+    request = parse_request(await _read(client), ADMIN)
+    if request.source != ADMIN:
+        log.warning("a request in the name of %s was closed", request.source)
+        return None
+    return request
+
+
+async def _carry_out(manager: Manager, request: Request) -> Reply | Failure:
     method = METHODS.get(request.method)
     if method is None or (".vm." not in request.method and request.destination != ADMIN):
-        sentence = f"there is no method {request.method} for {request.destination}"
-        await _send(client, encode_failure(Failure(Fault.PROTOCOL, sentence)))
-        return
+        return Failure(Fault.PROTOCOL, f"there is no method {request.method} for {request.destination}")
     try:
-        await _deliver(client, await method(manager, request))
-    except BentoError as error:
-        log.info("%s of %s: %s", request.method, request.destination, error)
-        await _send(client, encode_failure(Failure(_fault(request, error), str(error))))
+        return await method(manager, request)
+    except (BentoError, OSError) as error:
+        return _failure(request, error)
 
 
-async def _deliver(client: socket.socket, reply: Reply) -> None:
+async def _deliver(client: socket.socket, request: Request, reply: Reply | Failure) -> None:
     match reply:
         case bytes():
             await _send(client, encode_ok(reply))
+        case Failure():
+            await _send(client, encode_failure(reply))
         case File(fd):
             try:
                 socket.send_fds(client, [encode_ok(b"")], [fd])
             finally:
                 os.close(fd)
         case Stream(events):
+            await _while_there(client, _stream(client, request, events))
+
+
+async def _stream(client: socket.socket, request: Request, events: AsyncGenerator[Event, None]) -> None:
+    async with contextlib.aclosing(events):
+        while True:
             try:
-                async for event in events:
-                    await _send(client, encode_event(event))
-            finally:
-                await events.aclose()  # type: ignore[attr-defined]  # every stream here is an async generator
-            await _send(client, encode_ok(b""))
+                event = await anext(events, None)
+            except (BentoError, OSError) as error:
+                await _send(client, encode_failure(_failure(request, error)))
+                return
+            if event is None:
+                await _send(client, encode_ok(b""))
+                return
+            await _send(client, encode_event(event))
+
+
+async def _while_there(client: socket.socket, work: Coroutine[None, None, None]) -> None:
+    """End `work` when the client hangs up: it may have nothing to send that would find out."""
+    working, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(client))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.wait({working, gone})
+    if not working.cancelled():
+        working.result()
+
+
+async def _hung_up(client: socket.socket) -> None:
+    """Return when the client has closed its end. That it shut down writing, and so reads as ended, is no hang-up."""
+    loop = asyncio.get_running_loop()
+    with select.epoll() as hang_ups:
+        hang_ups.register(client, 0)  # nothing but EPOLLHUP and EPOLLERR, which are always reported
+        ready = asyncio.Event()
+        loop.add_reader(hang_ups.fileno(), ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(hang_ups.fileno())
 
 
 async def _read(client: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
-    untrusted = b""
+    untrusted = bytearray()
     while chunk := await loop.sock_recv(client, MAX_REQUEST + 1):
         untrusted += chunk
         if len(untrusted) > MAX_REQUEST:
             break
-    return untrusted
+    return bytes(untrusted)
 
 
 async def _send(client: socket.socket, data: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(client, data)
+
+
+async def _send_last(client: socket.socket, failure: Failure) -> None:
+    with contextlib.suppress(OSError):
+        await _send(client, encode_failure(failure))
 
 
 def _uid(client: socket.socket) -> int:
@@ -134,7 +195,13 @@ def _uid(client: socket.socket) -> int:
     return uid
 
 
-def _fault(request: Request, error: BentoError) -> Fault:
+def _failure(request: Request, error: BentoError | OSError) -> Failure:
+    sentence = str(error) if isinstance(error, BentoError) else f"{error.filename or 'the disk'}: {error.strerror}"
+    log.info("%s of %s: %s", request.method, request.destination, sentence)
+    return Failure(_fault(request, error), sentence)
+
+
+def _fault(request: Request, error: BentoError | OSError) -> Fault:
     """The class a client knows this error by."""
     match error:
         case NoSuch(kind=kind):

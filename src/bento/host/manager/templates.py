@@ -6,18 +6,20 @@ What a guest packed is taken as bytes: measured, hashed, renamed, never opened.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 from bento.host.manager.brokers import Broker
+from bento.host.manager.durable import make_directory, sync
 from bento.host.manager.errand import run_errand
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
@@ -41,7 +43,6 @@ class Templates:
         self._inventory = inventory
         self._places = places
         self._builder = builder
-        self._building: set[DomainName] = set()
 
     def directory(self, version: TemplateVersion) -> Path:
         return self._places.version(version.template, version.number)
@@ -55,17 +56,29 @@ class Templates:
         return self._inventory.current(record.domain.template or record.name)
 
     def cmdline(self, version: TemplateVersion) -> str:
-        cmdline: str = self.manifest(version)["cmdline"]
+        cmdline = self.manifest(version).get("cmdline")
+        if not isinstance(cmdline, str):
+            raise Unavailable(f"the manifest of template '{version.template}' is damaged; build the template again")
         return cmdline
 
-    def manifest(self, version: TemplateVersion) -> dict[str, str]:
+    def manifest(self, version: TemplateVersion) -> Mapping[str, object]:
         """What the builder recorded; made on the host, and only copied along by commits."""
         path = self.directory(version) / "manifest.json"
         try:
-            loaded: dict[str, str] = json.loads(path.read_bytes())
+            loaded = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise Unavailable(f"{path} cannot be read ({error}); build the template again") from error
-        return loaded
+        return loaded if isinstance(loaded, dict) else {}
+
+    def disk_usage(self, template: DomainName) -> int:
+        """Bytes of disk that its versions take and no other template's do. Versions share files by hard links."""
+        found: dict[tuple[int, int], list[os.stat_result]] = {}
+        for version in self._inventory.versions(template):
+            with contextlib.suppress(FileNotFoundError):
+                for entry in os.scandir(self.directory(version)):
+                    status = entry.stat(follow_symlinks=False)
+                    found.setdefault((status.st_dev, status.st_ino), []).append(status)
+        return sum(links[0].st_blocks * 512 for links in found.values() if len(links) == links[0].st_nlink)
 
     async def build(self, name: DomainName, distribution: str, flavor: str, progress: Progress) -> None:
         """Build `distribution` as the next version of template `name`, which is created if there is none."""
@@ -76,15 +89,13 @@ class Templates:
         flavor = flavor or flavors[0]
         if flavor not in flavors:
             raise Invalid(f"'{distribution}' has no flavor '{flavor}'; there are: {', '.join(flavors)}")
-        record = self._inventory.get(name) if name in self._inventory else None
-        self._may_build(name, record)
-        self._building.add(name)
-        try:
+        with self._inventory.hold(name, "is being built"):
+            record = self._inventory.get(name) if name in self._inventory else None
+            self._may_build(name, record)
             with self._aside() as directory:
                 built = await self._builder.build(distribution, flavor, directory, progress)
+                await asyncio.to_thread(_put_on_disk, directory)
                 self._finish(record or self._new_template(name), directory, built, flavor)
-        finally:
-            self._building.discard(name)
         await self.sweep()
 
     async def pack(self, record: DomainRecord, broker: Broker) -> None:
@@ -101,43 +112,46 @@ class Templates:
         with self._aside() as directory:
             _take_image(source, directory / "root.erofs")
             built = await self._builder.derive(self.directory(old), directory)
+            await asyncio.to_thread(_put_on_disk, directory)
             self._finish(record, directory, built, old.flavor)
         self._places.delta(record.domain.uuid, old.number).unlink(missing_ok=True)
 
-    def link_version(self, version: TemplateVersion, name: DomainName) -> TemplateVersion:
-        """The same image under another template's name (a clone); the caller records it."""
-        copy = TemplateVersion(name, 1, version.digest, version.size, time.time(), version.flavor, version.packages)
+    def clone(self, version: TemplateVersion, copy: DomainRecord) -> None:
+        """Record `copy`, a new template that begins with the image of `version`."""
+        linked = replace(version, template=copy.name, number=1, created=time.time())
         with self._aside() as directory:
             for file in FILES:
                 os.link(self.directory(version) / file, directory / file)
-            self._name(directory, copy)
-        return copy
+            sync(directory)
+            self._record(replace(copy, base=1), linked, directory)
 
     async def sweep(self) -> None:
         """Remove versions nobody needs, and directories no store knows."""
-        for template in {version.template for version in self._inventory.versions()}:
-            used = self._inventory.versions_in_use(template)
-            for version in self._inventory.versions(template):
-                if version.number not in used:
-                    self._inventory.drop_version(version)
+        for version in self._inventory.versions():
+            if version.number not in self._inventory.versions_in_use(version.template):
+                self._inventory.drop_version(version)
+        # Set aside in one go: while files are being removed somebody else may name a new version.
         known = {self.directory(version) for version in self._inventory.versions()}
-        for template_dir in list(self._places.templates.iterdir()):
-            if template_dir.name.startswith(ASIDE):
-                continue  # someone's work; recovery removes what a crash left
-            for directory in list(template_dir.iterdir()):
-                if directory not in known:
-                    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-            if not any(template_dir.iterdir()):
-                template_dir.rmdir()
+        doomed = []
+        for template in self._templates():
+            for directory in [d for d in template.iterdir() if d.is_dir() and d not in known]:
+                doomed.append(self._places.templates / f"{ASIDE}{uuid4()}")
+                os.rename(directory, doomed[-1])
+            if not any(template.iterdir()):
+                template.rmdir()
+        for directory in doomed:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     def clear_aside(self) -> None:
         """At start: what a killed manager was in the middle of."""
         for path in self._places.templates.glob(f"{ASIDE}*"):
             shutil.rmtree(path, ignore_errors=True)
 
+    def _templates(self) -> list[Path]:
+        """The directories of finished versions, one a template."""
+        return [d for d in self._places.templates.iterdir() if d.is_dir() and not d.name.startswith(ASIDE)]
+
     def _may_build(self, name: DomainName, record: DomainRecord | None) -> None:
-        if name in self._building:
-            raise Conflict(f"'{name}' is being built already", actual="building", required="idle")
         if record is None:
             return
         if record.domain.klass is not DomainClass.TEMPLATE:
@@ -145,46 +159,57 @@ class Templates:
         changed = record.base is not None and self._places.delta(record.domain.uuid, record.base).exists()
         if record.run or changed:
             raise Conflict(
-                f"'{name}' runs or has changes that are not committed; 'bento shutdown {name}' commits them",
+                f"'{name}' runs or has changes that are no version yet; 'bento shutdown {name}' makes them one,"
+                f" after 'bento start {name}' if it does not run",
                 actual="changed",
                 required="unchanged",
             )
 
     def _new_template(self, name: DomainName) -> DomainRecord:
         domain = Domain(uuid4(), name, DomainClass.TEMPLATE, LabelName("black"), None)
-        self._places.domain(domain.uuid).mkdir(parents=True, mode=0o700)
+        make_directory(self._places.domain(domain.uuid))
         return DomainRecord(domain, slot=self._inventory.free_slot())
 
     def _finish(self, record: DomainRecord, directory: Path, built: Built, flavor: str) -> None:
-        numbers = [v.number for v in self._inventory.versions(record.name)]
-        number = max(numbers, default=0) + 1
-        version = TemplateVersion(record.name, number, built.digest, built.size, time.time(), flavor, built.packages)
-        self._name(directory, version)
         if record.name in self._inventory:
-            record = self._inventory.get(record.name)
-        self._inventory.put(replace(record, base=number), version=version)
+            record = self._inventory.get(record.name)  # its properties may have changed meanwhile
+        number = max((v.number for v in self._inventory.versions(record.name)), default=0) + 1
+        version = TemplateVersion(record.name, number, built.digest, built.size, time.time(), flavor, built.packages)
+        self._record(replace(record, base=number), version, directory)
         log.info("template %s has version %d, %s", record.name, number, built.digest)
 
-    def _name(self, directory: Path, version: TemplateVersion) -> None:
+    def _record(self, record: DomainRecord, version: TemplateVersion, directory: Path) -> None:
+        """Give `directory`, which is on disk, its name and have the store know it; nothing comes between the two."""
         target = self.directory(version)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.exists():
+            make_directory(target.parent)
         if target.exists():  # a directory that no store knows: named just before a crash
             shutil.rmtree(target)
-        for file in FILES:
-            _sync(directory / file)
-        _sync(directory)
         os.rename(directory, target)
-        _sync(target.parent)
+        try:
+            sync(target.parent)
+            self._inventory.put(record, version=version)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
 
     @contextmanager
     def _aside(self) -> Iterator[Path]:
         """A directory to work in, gone at the end unless it was renamed."""
         directory = self._places.templates / f"{ASIDE}{uuid4()}"
-        directory.mkdir(parents=True)
         try:
+            directory.mkdir()
             yield directory
+        except OSError as error:
+            raise Unavailable(f"the template cannot be written ({error}); is the disk full?") from error
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _put_on_disk(directory: Path) -> None:
+    for file in FILES:
+        sync(directory / file)
+    sync(directory)
 
 
 def _take_image(source: Path, target: Path) -> None:
@@ -209,11 +234,3 @@ def _end_of_data(fd: int) -> int:
             break  # ENXIO: no data after here
         end = at
     return min(size, -(-end // BLOCK) * BLOCK)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -5,10 +5,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines
-from bento.host.model.domain import ADMIN, LABELS, DomainClass
+from bento.host.model.domain import ADMIN, LABELS, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.wire.admin import Event, Request
@@ -26,7 +26,8 @@ async def table(manager: Manager, request: Request) -> Reply:
 
 async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
     """`memory_bytes`: what its machine takes of the host's memory now. `disk_bytes`: what this domain alone uses."""
-    domain, run = record.domain, record.run
+    domain, state = record.domain, manager.lifecycle.state(record.name)
+    run = None if state is PowerState.HALTED else record.run
     machine = manager.lifecycle.machine(record.name)
     usage = await machine.usage() if machine else None
     return {
@@ -34,11 +35,11 @@ async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
         "class": domain.klass,
         "label": domain.label,
         "label_rgb": f"#{RGB[domain.label]:06x}",
-        "state": manager.lifecycle.state(record.name),
+        "state": state,
         "template": domain.template,
         "netvm": None,
         "memory_bytes": usage.memory_bytes if usage else 0,
-        "disk_bytes": await asyncio.to_thread(_disk, manager, record),
+        "disk_bytes": _disk(manager, record),
         "start_seconds": round(run.start_seconds, 3) if run and run.start_seconds else None,
         "uptime_seconds": round(max(0.0, time.time() - run.started), 1) if run else None,
         "cpu_seconds": usage.cpu_ns / 1e9 if usage else 0.0,
@@ -51,10 +52,7 @@ async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
 def _disk(manager: Manager, record: DomainRecord) -> int:
     directory = manager.places.domain(record.domain.uuid)
     files = list(directory.iterdir()) if directory.exists() else []
-    used = sum(manager.storage.usage(file) for file in files)
-    for version in manager.inventory.versions(record.name):
-        used += sum(manager.storage.usage(file) for file in manager.templates.directory(version).iterdir())
-    return used
+    return sum(manager.storage.usage(file) for file in files) + manager.templates.disk_usage(record.name)
 
 
 async def call(manager: Manager, request: Request) -> Reply:
@@ -91,12 +89,9 @@ def _cells(text: str) -> int:
 async def console(manager: Manager, request: Request) -> Reply:
     record = guest(manager, request)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with ours:
         await manager.lifecycle.console(record.name, theirs)
-    except BaseException:
-        ours.close()
-        raise
-    return File(ours.detach())
+        return File(ours.detach())
 
 
 async def console_log(manager: Manager, request: Request) -> Reply:
@@ -119,7 +114,7 @@ async def template_build(manager: Manager, request: Request) -> Reply:
     return Stream(_build(manager, name, request.argument, fields.get("flavor", "")))
 
 
-async def _build(manager: Manager, name: DomainName, distribution: str, flavor: str) -> AsyncIterator[Event]:
+async def _build(manager: Manager, name: DomainName, distribution: str, flavor: str) -> AsyncGenerator[Event, None]:
     news: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def progress(phase: str, fraction: float | None) -> None:
@@ -173,11 +168,11 @@ async def template_info(manager: Manager, request: Request) -> Reply:
 
 
 async def doctor(manager: Manager, request: Request) -> Reply:
-    return json.dumps(await manager.machinery.doctor()).encode()
+    return json.dumps(await manager.doctor()).encode()
 
 
 async def notices(manager: Manager, request: Request) -> Reply:
-    return json.dumps(manager.machinery.notices()).encode()
+    return json.dumps(manager.notices.take()).encode()
 
 
 async def status(manager: Manager, request: Request) -> Reply:
@@ -186,7 +181,7 @@ async def status(manager: Manager, request: Request) -> Reply:
 
 async def stop(manager: Manager, request: Request) -> Reply:
     """The manager ends; machines run on, and the next manager goes on with them."""
-    manager.machinery.stop()
+    manager.stop()
     return b""
 
 

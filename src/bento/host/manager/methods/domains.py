@@ -2,14 +2,18 @@
 
 import asyncio
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
+from bento.host.manager.durable import make_directory
 from bento.host.manager.inventory import names
 from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, subject
 from bento.host.model.domain import ADMIN, LABELS, Domain, DomainClass, PowerState
-from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused
+from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused, Unavailable
 from bento.host.model.inventory import DomainRecord
 from bento.wire.admin import Request
 from bento.wire.errors import WireError
@@ -40,30 +44,22 @@ async def create(manager: Manager, request: Request, *, klass: DomainClass) -> R
     if request.destination != ADMIN:
         raise Refused(f"domains are created by '{ADMIN}' only")
     fields = _words(request.payload)
-    name, label = _new_name(manager, fields.get("name", "")), find_label(fields.get("label", ""))
+    name, label = new_name(manager, fields.get("name", "")), find_label(fields.get("label", ""))
     template = _template(manager, request.argument)
     domain = Domain(uuid4(), name, klass, label, template if klass is DomainClass.APP else None)
     record = DomainRecord(domain, slot=manager.inventory.free_slot())
     if klass is DomainClass.STANDALONE:
         record = replace(record, origin=template, base=manager.inventory.current(template).number)
-    directory = manager.places.domain(domain.uuid)
-    try:
-        directory.mkdir(parents=True, mode=0o700)
+    with _directory(manager, domain):
         manager.inventory.put(record)
-    except OSError as error:
-        raise Conflict(f"no place for '{name}': {error.strerror}", actual="full", required="space") from error
     manager.events.tell("", "domain-add", vm=name)
     return b""
 
 
 async def remove(manager: Manager, request: Request) -> Reply:
     record = guest(manager, request)
-    if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
-        raise Conflict(
-            f"'{record.name}' is {state.lower()}; 'bento shutdown --wait {record.name}' first",
-            actual=state,
-            required=PowerState.HALTED,
-        )
+    _require_halted(manager, record, "remove")
+    manager.inventory.require_free(record.name)
     if users := manager.inventory.based_on(record.name):
         raise Conflict(
             f"template '{record.name}' is in use by {', '.join(sorted(users))}; remove these first",
@@ -83,34 +79,57 @@ async def remove(manager: Manager, request: Request) -> Reply:
 async def clone(manager: Manager, request: Request) -> Reply:
     """A halted domain's copy under the name in `argument`: volumes, properties, tags and features."""
     record = guest(manager, request)
-    name = _new_name(manager, request.argument)
-    if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
-        raise Conflict(f"'{record.name}' is {state.lower()}; shut it down to clone it", actual=state, required="Halted")
-    domain = replace(record.domain, uuid=uuid4(), name=name)
-    copy = replace(record, domain=domain, slot=manager.inventory.free_slot(), run=None)
-    version = None
-    base = record.base
-    if record.domain.klass is DomainClass.TEMPLATE:
-        version = manager.templates.link_version(manager.inventory.current(record.name), name)
-        copy = replace(copy, base=version.number)
-    places = manager.places
-    directory = places.domain(domain.uuid)
-    try:
-        directory.mkdir(parents=True, mode=0o700)
-        pairs = [(places.private(record.domain.uuid), places.private(domain.uuid))]
-        if base is not None and copy.base is not None:
-            pairs.append((places.delta(record.domain.uuid, base), places.delta(domain.uuid, copy.base)))
-        for source, target in pairs:
-            if source.exists():
+    name = new_name(manager, request.argument)
+    _require_halted(manager, record, "clone")
+    hold = manager.inventory.hold
+    with hold(record.name, "is being cloned"), hold(name, "is being made"):
+        domain = replace(record.domain, uuid=uuid4(), name=name)
+        with _directory(manager, domain):
+            for source, target in _volumes(manager, record, domain):
                 await manager.storage.clone(source, target)
-        # The copy took time: somebody else may have taken the name or the slot meanwhile.
-        copy = replace(copy, domain=replace(domain, name=_new_name(manager, name)), slot=manager.inventory.free_slot())
-        manager.inventory.put(copy, version=version)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+            # What is set of it may have changed meanwhile, and others may have taken the slot that was free.
+            record = manager.inventory.get(record.name)
+            copy = replace(record, domain=domain, slot=manager.inventory.free_slot(), run=None)
+            if domain.klass is DomainClass.TEMPLATE:
+                manager.templates.clone(manager.inventory.current(record.name), copy)
+            else:
+                manager.inventory.put(copy)
     manager.events.tell("", "domain-add", vm=name)
     return b""
+
+
+def _volumes(manager: Manager, record: DomainRecord, copy: Domain) -> list[tuple[Path, Path]]:
+    """What a clone copies, from where to where."""
+    places, uuid = manager.places, record.domain.uuid
+    pairs = [(places.private(uuid), places.private(copy.uuid))]
+    if record.base is not None:
+        # A template's copy begins with a version of its own, number 1; a StandaloneVM's stands on the same.
+        base = 1 if copy.klass is DomainClass.TEMPLATE else record.base
+        pairs.append((places.delta(uuid, record.base), places.delta(copy.uuid, base)))
+    return [(source, target) for source, target in pairs if source.exists()]
+
+
+@contextmanager
+def _directory(manager: Manager, domain: Domain) -> Iterator[None]:
+    """A new domain's directory, gone again if what is done in it fails."""
+    directory = manager.places.domain(domain.uuid)
+    try:
+        make_directory(directory)
+        yield
+    except BaseException as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise Unavailable(f"'{domain.name}' cannot be made: {directory}: {error.strerror}") from error
+        raise
+
+
+def _require_halted(manager: Manager, record: DomainRecord, to: str) -> None:
+    if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
+        raise Conflict(
+            f"'{record.name}' is {state.lower()}; 'bento shutdown --wait {record.name}' first, to {to} it",
+            actual=state,
+            required=PowerState.HALTED,
+        )
 
 
 async def start(manager: Manager, request: Request) -> Reply:
@@ -172,9 +191,8 @@ def find_template(manager: Manager, text: str) -> DomainName:
 def _template(manager: Manager, text: str) -> DomainName:
     if text:
         return find_template(manager, text)
-    default = manager.inventory.get(ADMIN).properties.get("default_template")
-    if default and default in manager.inventory:
-        return DomainName(default)
+    if default := default_template(manager):
+        return default
     templates = [r for r in manager.inventory if r.domain.klass is DomainClass.TEMPLATE]
     if len(templates) == 1:
         return templates[0].name
@@ -182,13 +200,21 @@ def _template(manager: Manager, text: str) -> DomainName:
     raise Invalid(f"name the template with --template ({there_are})")
 
 
-def _new_name(manager: Manager, untrusted: str) -> DomainName:
+def default_template(manager: Manager) -> DomainName | None:
+    """What is set, unless it was removed since."""
+    name = DomainName(manager.inventory.get(ADMIN).properties.get("default_template", ""))
+    is_template = name in manager.inventory and manager.inventory.get(name).domain.klass is DomainClass.TEMPLATE
+    return name if is_template else None
+
+
+def new_name(manager: Manager, untrusted: str) -> DomainName:
     try:
         name = DomainName.parse(untrusted)
     except WireError as error:
         raise Invalid(str(error)) from None
     if name in manager.inventory:
         raise Invalid(f"there is a domain '{name}' already; choose another name")
+    manager.inventory.require_free(name)
     return name
 
 

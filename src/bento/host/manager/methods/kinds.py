@@ -1,13 +1,13 @@
 """What a method is given and what it may answer."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from bento.host.manager.calls import Calls
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
+from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass
@@ -26,29 +26,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Events for as long as the client stays; ends with an empty OK."""
+    """Events for as long as the client stays; ends with an empty OK. Closed when the client hangs up."""
 
-    events: AsyncIterator[Event]
+    events: AsyncGenerator[Event, None]
 
 
 Reply = bytes | File | Stream
 
 
-class Machinery(Protocol):
-    """What the manager's own start gives to methods that ask about the machine."""
-
-    async def doctor(self) -> list[dict[str, object]]: ...
-
-    def notices(self) -> list[str]:
-        """Sentences for the person that were not told yet; each is handed out once."""
-        ...
-
-    def stop(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """All that methods work with."""
+    """All that methods work with. `stop` ends the manager, after the answer to the request that asked for it."""
 
     inventory: Inventory
     lifecycle: Lifecycle
@@ -57,7 +45,9 @@ class Manager:
     storage: Storage
     places: Places
     events: Events
-    machinery: Machinery
+    notices: Notices
+    doctor: Callable[[], Awaitable[list[dict[str, object]]]]
+    stop: Callable[[], None]
 
 
 Method = Callable[[Manager, Request], Awaitable[Reply]]

@@ -1,6 +1,6 @@
 """Labels and events: `admin.label.*`, `admin.Events`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from bento.host.manager.methods.domains import find_label
 from bento.host.manager.methods.kinds import Manager, Method, Reply, Stream
@@ -24,7 +24,7 @@ async def events(manager: Manager, request: Request) -> Reply:
     return Stream(_listen(manager))
 
 
-async def _listen(manager: Manager) -> AsyncIterator[Event]:
+async def _listen(manager: Manager) -> AsyncGenerator[Event, None]:
     with manager.events.listen() as queue:
         yield Event("", "connection-established")
         while event := await queue.get():

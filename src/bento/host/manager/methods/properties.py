@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bento.host.manager import properties as table
-from bento.host.manager.methods.domains import find_label, find_template
+from bento.host.manager.methods.domains import default_template, find_label, find_template
 from bento.host.manager.methods.kinds import Manager, Method, Reply, plain, subject
 from bento.host.model.domain import ADMIN, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused
@@ -151,15 +151,11 @@ async def system_list(manager: Manager, request: Request) -> Reply:
 
 
 async def system_get(manager: Manager, request: Request) -> Reply:
-    name = _system_name(request)
-    value = manager.inventory.get(ADMIN).properties.get(name, "")
-    return _words(Shown("vm", value, default=not value)).encode()
+    return _words(_show_system(manager, _system_name(request))).encode()
 
 
 async def system_get_all(manager: Manager, request: Request) -> Reply:
-    kept = manager.inventory.get(ADMIN).properties
-    rows = [f"{name} {_words(Shown('vm', kept.get(name, ''), name not in kept), escape=True)}\n" for name in SYSTEM]
-    return "".join(rows).encode()
+    return "".join(f"{name} {_words(_show_system(manager, name), escape=True)}\n" for name in SYSTEM).encode()
 
 
 async def system_help(manager: Manager, request: Request) -> Reply:
@@ -186,6 +182,12 @@ def _system_name(request: Request) -> str:
     if request.argument not in SYSTEM:
         raise NoSuch(f"there is no system property '{request.argument}'; there are: {', '.join(SYSTEM)}", Kind.PROPERTY)
     return request.argument
+
+
+def _show_system(manager: Manager, name: str) -> Shown:
+    assert name == "default_template", "the only one so far"
+    value = default_template(manager)
+    return Shown("vm", value or "", default=value is None)
 
 
 def _words(shown: Shown, *, escape: bool = False) -> str:

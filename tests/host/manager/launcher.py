@@ -1,0 +1,189 @@
+"""The manager over pretended machines and a builder that takes no time: `python -m tests.host.manager.launcher`.
+
+Composed as `bento.host.manager.__main__` does it, with other drivers; what tests want to go wrong goes wrong here:
+
+- a domain whose name begins with `mute` never answers: its machine is stopped as soon as it runs;
+- one whose name begins with `stillborn` loses its machine as soon as it runs;
+- the distribution `endless` is built for ever, `broken` never;
+- `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes;
+- `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
+  `.after`, and then that call still does its work.
+
+A TemplateVM packs what its file `root` holds, which is in `guest/home` of its run directory.
+"""
+
+import argparse
+import asyncio
+import functools
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bento.host.drivers.fake.hypervisor import FakeHypervisor, FakeMachine
+from bento.host.drivers.files import FileStorage
+from bento.host.drivers.sqlite import SqliteStore
+from bento.host.manager import daemon, templates
+from bento.host.manager.__main__ import home_mark, nursery_argv
+from bento.host.manager.brokers import Nursery
+from bento.host.manager.daemon import Drivers
+from bento.host.manager.notices import Notices
+from bento.host.manager.places import Places
+from bento.host.model.errors import Unavailable
+from bento.host.model.machine import MachineSpec
+from bento.host.ports.templates import FILES, Built, Progress
+
+NOTICE = "this machine only pretends"
+
+PACK = "/machine/guest/pack-root"
+PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\ncat "$HOME/root" >"$1"\n'
+
+
+class PretendedMachines(FakeHypervisor):
+    async def launch(self, spec: MachineSpec) -> FakeMachine:
+        if len(spec.disks) > 4:
+            guest = spec.run_dir / "guest"
+            (guest / "home").mkdir(parents=True)
+            os.link(spec.disks[4].path, guest / "vde")
+            (guest / "home/root").write_text(f"the root of {spec.name}")
+            (guest / "pack-root").write_text(PACK_SCRIPT)
+            (guest / "pack-root").chmod(0o755)
+        machine = await super().launch(spec)
+        if spec.name.startswith("mute"):
+            await machine.pause()
+        if spec.name.startswith("stillborn"):
+            await machine.kill()
+        return machine
+
+
+class FillingStorage(FileStorage):
+    async def create(self, path: Path, size: int) -> None:
+        full = os.environ.get("BENTO_TEST_FULL")
+        if full and os.path.exists(full):
+            raise Unavailable(f"the disk is full: no room for {path}")
+        await super().create(path, size)
+
+
+class QuickBuilder:
+    def distributions(self) -> dict[str, tuple[str, ...]]:
+        return dict.fromkeys(("debian-12", "endless", "broken"), ("minimal", "desktop"))
+
+    async def build(self, distribution: str, flavor: str, directory: Path, progress: Progress) -> Built:
+        progress("packing", 0.5)
+        (directory / "root.erofs").write_text(f"{distribution} {flavor}")
+        if distribution == "endless":
+            await asyncio.get_running_loop().create_future()
+        if distribution == "broken":
+            raise Unavailable("the archive does not answer; try again later")
+        for name in FILES:
+            if name not in ("root.erofs", "manifest.json"):
+                (directory / name).write_text(name)
+        (directory / "manifest.json").write_text(json.dumps({"cmdline": "quiet", "packages": {"base-files": "12"}}))
+        return _built(directory)
+
+    async def derive(self, old: Path, directory: Path) -> Built:
+        for name in FILES:
+            if name != "root.erofs":
+                os.link(old / name, directory / name)
+        return _built(directory)
+
+
+def _built(directory: Path) -> Built:
+    content = (directory / "root.erofs").read_bytes()
+    return Built(hashlib.sha256(content).hexdigest(), len(content), 1)
+
+
+async def prepare(places: Places, notices: Notices) -> Drivers:
+    notices.add(NOTICE)
+    return Drivers(
+        store=SqliteStore(places.database),
+        storage=FillingStorage(),
+        hypervisor=PretendedMachines(home_mark(places)),
+        builder=QuickBuilder(),
+        nursery=nursery_argv,
+        doctor=_doctor,
+    )
+
+
+async def _doctor() -> list[dict[str, object]]:
+    return [{"name": "kvm", "ok": False}]
+
+
+# Dying at a point of the test's choice.
+
+CRASH_POINTS: dict[str, tuple[object, str]] = {
+    "put": (SqliteStore, "put"),
+    "drop": (SqliteStore, "drop"),
+    "drop_version": (SqliteStore, "drop_version"),
+    "create_volume": (FileStorage, "create"),
+    "clone_volume": (FileStorage, "clone"),
+    "remove_volume": (FileStorage, "remove"),
+    "launch": (FakeHypervisor, "launch"),
+    "kill_machine": (FakeMachine, "kill"),
+    "spawn_broker": (Nursery, "spawn"),
+    "rename": (os, "rename"),
+    "link": (os, "link"),
+    "unlink": (os, "unlink"),
+    "mkdir": (os, "mkdir"),
+    "fsync": (os, "fsync"),
+}
+
+
+def arm(where: str) -> None:
+    """Have the given call of the given function be the last thing this process does."""
+    name, _, count = where.partition(":")
+    name, _, after = name.partition(".")
+    owner, attribute = CRASH_POINTS[name]
+    setattr(owner, attribute, _deadly(getattr(owner, attribute), int(count), after == "after"))
+
+
+def _deadly(function: Callable[..., Any], count: int, after: bool) -> Callable[..., Any]:
+    left = count
+
+    def due() -> bool:
+        nonlocal left
+        left -= 1
+        return left == 0
+
+    if asyncio.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def later(*arguments: Any, **named: Any) -> Any:
+            dying = due()
+            if dying and not after:
+                die()
+            result = await function(*arguments, **named)
+            if dying:
+                die()
+            return result
+
+        return later
+
+    @functools.wraps(function)
+    def now(*arguments: Any, **named: Any) -> Any:
+        dying = due()
+        if dying and not after:
+            die()
+        result = function(*arguments, **named)
+        if dying:
+            die()
+        return result
+
+    return now
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    templates.PACK = (PACK, "/machine/guest/vde")
+    if point := os.environ.get("BENTO_TEST_DIE"):
+        arm(point)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ready-fd", type=int)
+    sys.exit(daemon.run(prepare, parser.parse_args().ready_fd))
