@@ -68,7 +68,7 @@ class Broker:
                 self._obey(*received)
 
     def _obey(self, message: Message, files: list[int]) -> None:
-        socks = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=file) for file in files]
+        socks = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, file) for file in files]
         match message:
             case Begin():
                 identity = Identity(message.name, message.klass, message.seed, message.time)

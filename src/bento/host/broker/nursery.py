@@ -9,15 +9,20 @@ import signal
 import socket
 import sys
 import traceback
+from ctypes import addressof, create_string_buffer
 from gc import freeze
 from types import FrameType
 
 from bento.host.broker import packets
 from bento.host.broker.broker import Broker
+from bento.host.jail.profiles import BROKER, NURSERY, confine
+from bento.host.jail.seccomp import prctl
 from bento.wire.control import Spawn, Spawned, encode_packet
 
 FAULT = 70
 """Exit code of a broker that met a fault of its own (EX_SOFTWARE of sysexits.h)."""
+
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
 
 def run(control: socket.socket) -> None:
@@ -25,6 +30,8 @@ def run(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the manager, whose end we follow
     signal.signal(signal.SIGCHLD, _reap)
     freeze()  # what is here now stays shared with the children: their collector does not touch it
+    me = os.getpid()
+    confine(NURSERY)
     while True:
         try:
             message, files = packets.receive(control)
@@ -33,18 +40,24 @@ def run(control: socket.socket) -> None:
         assert isinstance(message, Spawn), "the manager only asks a nursery for brokers"
         pid = os.fork()
         if pid == 0:
-            _be_broker(message.name, files)
+            _be_broker(message.name, files, me)
         for file in files:
             os.close(file)
         control.send(encode_packet(Spawned(pid)))
 
 
-def _be_broker(name: str, files: list[int]) -> None:
+def _be_broker(name: str, files: list[int], parent: int) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_all_but(files)
         control, channel, console = (socket.socket(fileno=file) for file in files[:3])
-        Broker(control, channel, console, files[3]).run()
+        broker = Broker(control, channel, console, files[3])
+        title = create_string_buffer(f"bento:{name}".encode())
+        prctl(PR_SET_NAME, addressof(title))
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:  # else it died before it could take this child along
+            confine(BROKER)
+            broker.run()
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  # no other way out: the parent's code must not run in the child
         say_fault(f"the broker of {name}", error)

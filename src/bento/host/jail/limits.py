@@ -1,0 +1,26 @@
+"""Resource limits (setrlimit(2)): how much of the machine a process may use, whatever it was talked into."""
+
+import resource
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`files` open at once; `memory` bytes of address space; `file_size` bytes a file may grow to."""
+
+    files: int
+    memory: int
+    file_size: int
+
+    def apply(self) -> None:
+        """For this process and its children; not to be raised again. What is lower already stays."""
+        for what, wanted in (
+            (resource.RLIMIT_NOFILE, self.files),
+            (resource.RLIMIT_AS, self.memory),
+            (resource.RLIMIT_FSIZE, self.file_size),
+            (resource.RLIMIT_NPROC, 0),  # no process more than those there are
+            (resource.RLIMIT_CORE, 0),  # a dump would hold what domains said to each other
+        ):
+            _, hard = resource.getrlimit(what)
+            value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(what, (value, value))

@@ -1,0 +1,114 @@
+"""What each process may still do once it runs, and why. A call that is not here fails; a deadly one ends the process.
+
+The need was read from strace, not guessed; a call that a new Python or libc
+wants in addition shows as a broker that is ended by SIGSYS, or by an EPERM in
+its last words.
+"""
+
+import os
+from dataclasses import dataclass
+
+from bento.host.jail.limits import Limits
+from bento.host.jail.seccomp import NUMBERS, compile_filter, install
+
+MIB = 1 << 20
+MACHINE = os.uname().machine  # read here: a process that is confined a second time may not ask any more
+
+
+@dataclass(frozen=True, slots=True)
+class Privilege:
+    reason: str
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    privileges: tuple[Privilege, ...]
+    deadly: frozenset[str]
+    limits: Limits | None
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        return frozenset(call for privilege in self.privileges for call in privilege.calls)
+
+
+def confine(profile: Profile) -> None:
+    """Give up, for good, whatever `profile` does not name. Raises `Unconfined`, and then the process must end."""
+    program = compile_filter(MACHINE, profile.allowed, profile.deadly)
+    if profile.limits:
+        profile.limits.apply()
+    install(program)
+
+
+RUNNING_PYTHON = (
+    Privilege("memory, never executable (seccomp.py)", ("brk", "mmap", "mprotect", "mremap", "munmap", "madvise")),
+    Privilege("the interpreter's lock", ("futex",)),
+    Privilege("hash seeds and malloc's own", ("getrandom",)),
+    Privilege("clocks, where the machine's clock source has no vDSO", ("clock_gettime",)),
+    Privilege("return from signals and from being stopped", ("rt_sigreturn", "rt_sigprocmask", "restart_syscall")),
+    Privilege("end", ("exit", "exit_group")),
+    Privilege("last words on stderr", ("write",)),
+)
+
+FEED_THE_BROKER = (
+    Privilege("bytes of the channel, the console and the legs, on sockets it was given", ("recvfrom", "sendto")),
+    Privilege("packets of the manager, with legs beside them", ("recvmsg",)),
+    Privilege("Python asks a socket it is handed what it is", ("getsockname",)),
+    Privilege("wait for the sockets", ("epoll_ctl", "epoll_wait", "epoll_pwait")),
+    Privilege("end a call's leg", ("close",)),
+    Privilege("the console log: append, and drop the older half", ("pwrite64", "pread64", "ftruncate")),
+)
+
+BECOME_A_BROKER = (
+    Privilege("fork", ("clone", "set_robust_list", "gettid")),
+    Privilege("reap what was forked", ("wait4", "rt_sigaction")),
+    Privilege("notice, in the child, that the parent died before the child could ask to go with it", ("getppid",)),
+    Privilege("drop what is not this broker's", ("close_range",)),
+    Privilege("make the broker's loop and look at the files it was given", ("epoll_create1", "getsockopt", "fstat")),
+    Privilege("the same, as newer C libraries spell it", ("newfstatat",)),
+    Privilege("take the broker's own limits and filter", ("prctl", "prlimit64")),
+)
+
+ATTACKS = frozenset(
+    {
+        # Run another program, or another process.
+        *("execve", "execveat", "fork", "vfork", "clone", "clone3"),
+        # Open what it was not given.
+        *("open", "openat", "openat2", "creat", "open_by_handle_at", "memfd_create"),
+        # Talk to whom it was not introduced.
+        *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"),
+        # Reach into other processes.
+        *("ptrace", "process_vm_readv", "process_vm_writev", "kill", "pidfd_open"),
+        # Change its world, or find a soft spot in the kernel.
+        *("mount", "pivot_root", "chroot", "unshare", "setns"),
+        *("bpf", "io_uring_setup", "userfaultfd", "perf_event_open", "keyctl"),
+        *("init_module", "finit_module", "delete_module", "kexec_load"),
+    }
+)
+"""No broker asks for these, in whatever trouble it is: who does, is no broker any more. All else that is not allowed
+fails with EPERM, so that a C library with new habits costs a feature and not a domain."""
+
+BROKER = Profile(
+    RUNNING_PYTHON + FEED_THE_BROKER,
+    deadly=ATTACKS,
+    limits=Limits(
+        # 512 legs of open calls, 1,024 of calls that wait for a slot, and its own.
+        files=2048,
+        # The interpreter maps 30 MiB. A hostile guest and slow peers at worst: 256 served calls with two windows of
+        # 256 KiB each and 256 asked ones with one (192 MiB), as many legs with 256 KiB read (128), waiting calls (64).
+        memory=512 * MIB,
+        # The console log stays below 2 MiB; stderr may be the manager's log, which is larger.
+        file_size=64 * MIB,
+    ),
+)
+"""One domain's broker: reads a hostile guest's bytes on sockets it was given, and nothing else in the world."""
+
+NURSERY = Profile(
+    RUNNING_PYTHON + FEED_THE_BROKER + BECOME_A_BROKER,
+    deadly=ATTACKS - {"clone"},
+    limits=None,  # its children could not have more than it; it reads no guest
+)
+"""The brokers' parent. A filter holds for children too, so it allows what they need until they have their own."""
+
+assert ATTACKS.isdisjoint(BROKER.allowed)
+assert NURSERY.allowed | ATTACKS <= NUMBERS.keys()
