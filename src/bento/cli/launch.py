@@ -9,7 +9,6 @@ the first one's manager instead of starting another.
 import fcntl
 import os
 import select
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import bento
 from bento.cli.exits import Code, Failed
-from bento.cli.manager import connect
+from bento.cli.manager import listens
 from bento.wire.home import Home
 
 DEADLINE = 30.0
@@ -28,24 +27,22 @@ MANAGER = (sys.executable, "-P", "-m", "bento.host.manager")
 """-P: a module in the directory where the person happens to stand is not part of the manager."""
 
 
-def launch(home: Home, command: Sequence[str] = MANAGER, deadline: float = DEADLINE) -> socket.socket:
-    """A connection to the manager, started now or by another command in the meantime; `Failed` with its reason."""
+def launch(home: Home, command: Sequence[str] | None = None, deadline: float = DEADLINE) -> None:
+    """See to it that a manager listens, started now or by another command in the meantime; `Failed` with its reason."""
     try:
         for directory in (home.data, home.run):
             Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(home.run / "starting.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # whoever holds it gives up after the same deadline
-            if connection := connect(home):
-                return connection
-            verdict = _start(home, command, time.monotonic() + deadline)
+            if listens(home):
+                return
+            verdict = _start(home, command or MANAGER, time.monotonic() + deadline)
     except OSError as error:
         raise Failed(f"cannot start the manager: {error.filename or ''}: {error.strerror}", Code.OUTSIDE) from None
-    connection = connect(home)
-    if connection is None:
+    if not listens(home):
         raise Failed(
             verdict or f"the manager said that it is ready, but nobody listens at {home.manager_socket}", Code.OUTSIDE
         )
-    return connection
 
 
 def _start(home: Home, command: Sequence[str], until: float) -> str:

@@ -120,8 +120,9 @@ class Manager:
         if connection is None and self.launch:
             from bento.cli.launch import launch
 
-            connection = launch(self.home)
+            launch(self.home)
             self._tell_notices()
+            connection = connect(self.home)
         if connection is None:
             raise Failed("the manager is not running", Code.WRONG_STATE)
         return connection
@@ -139,6 +140,13 @@ def connect(home: Home) -> socket.socket | None:
         connection.close()
         raise Failed(f"cannot reach the manager at {home.manager_socket}: {error.strerror}", Code.OUTSIDE) from None
     return connection
+
+
+def listens(home: Home) -> bool:
+    """Whether a manager does."""
+    if connection := connect(home):
+        connection.close()
+    return connection is not None
 
 
 def _content(reply: bytes) -> bytes:
