@@ -55,10 +55,10 @@ def read_mark(argv: Sequence[str], home: str) -> UUID | None:
 
 
 async def spawn(argv_for: Callable[[int], Sequence[str]], *, inherit: Iterable[int], said: "Said") -> None:
-    """Start a box as nobody's child, with these fds and no others. On return it stands, and what is in it starts.
+    """Start a box as nobody's child, with these fds and no others. On return it has its namespaces; its content starts.
 
-    `argv_for(fd)` is a command that becomes bwrap with `--info-fd fd`. Raises `Unavailable` if there is no box, and
-    then no process is left. A cancellation takes effect when that is known.
+    `argv_for(fd)` is a command that becomes bwrap with `--info-fd fd`. Raises `Unavailable` if it did not get so far,
+    and then no process is left. A cancellation takes effect when that is known.
     """
     making = asyncio.ensure_future(_spawn(argv_for, tuple(inherit), said))
     try:
@@ -75,7 +75,7 @@ async def _spawn(argv_for: Callable[[int], Sequence[str]], inherit: tuple[int, .
             await _detach(argv_for(tell), (*inherit, tell), said)
         finally:
             os.close(tell)
-        # bwrap writes a few lines about a box that stands; whatever fails before that closes the pipe without a word.
+        # bwrap writes a few lines about its namespaces; whatever fails before that closes the pipe without a word.
         if not await _read_to_end(told):
             raise Unavailable(f"no box can be made: {said.text() or 'it ended without a word'}")
     finally:

@@ -1,0 +1,188 @@
+"""Boxes of processes: what a mark is, who is believed, and how they end. The boxes are real, their content is not."""
+
+import asyncio
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from bento.host.drivers.boxed import MAX_SAID, Box, Mark, Said, find_boxes, kill_boxes, read_mark, spawn
+from bento.host.model.errors import Unavailable
+
+HOME = "00c0ffee"
+HERE = {os.getuid()}
+
+
+def box_of(uuid: UUID, script: str) -> list[str]:
+    """A box in which a shell runs `script` with the machine's mark as $1 and a Python that waits for ever as $2."""
+    waits = "import signal; signal.pause()"
+    mark = f"work/{Mark(HOME, uuid)}"
+    argv = ["bwrap", "--unshare-all", "--as-pid-1", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    return [*argv, "--info-fd", "{ready}", "--", "/bin/sh", "-c", script, "sh", mark, waits]
+
+
+def start(uuid: UUID, script: str = 'exec /usr/bin/python3 -S -c "$2" "$1"') -> None:
+    async def begin() -> None:
+        argv = box_of(uuid, script)
+        await spawn(lambda ready: [word.format(ready=ready) for word in argv], inherit=[], said=Said())
+
+    asyncio.run(begin())
+
+
+def boxes(owners: set[int] | None = None) -> list[Box]:
+    return asyncio.run(find_boxes(HOME, HERE if owners is None else owners))
+
+
+@contextmanager
+def settled(uuid: UUID, argument: bytes | None) -> Iterator[Box]:
+    """The box, once the process in it has `argument` at the end of its own (None: some other); ended with the block."""
+    try:
+        while True:
+            (box,) = boxes()
+            assert box.pid is not None
+            words = Path(f"/proc/{box.pid}/cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"python3") and argument in (None, words[-2]):
+                break
+        yield box
+    finally:
+        asyncio.run(kill_boxes(HOME, HERE, uuid))
+        assert boxes() == []
+
+
+def ends_with(argument: str, mark: Mark) -> bool:
+    return read_mark([argument], mark.home) == mark.uuid
+
+
+def test_a_mark_stands_at_the_end_of_an_argument() -> None:
+    mark = Mark(HOME, uuid4())
+    assert ends_with(str(mark), mark)
+    assert ends_with(f"guest=work/{mark}", mark)
+    assert ends_with(f"who={mark}", mark)
+    assert not ends_with(f"{mark},more", mark)
+    assert not ends_with(f"guest=work/x{mark}", mark)
+    assert not ends_with(f"guest=work/{mark}".upper(), mark)
+
+
+def test_the_mark_of_another_home_is_none() -> None:
+    mark = Mark(HOME, uuid4())
+    assert read_mark([str(mark)], "deadbeef") is None
+    assert read_mark([str(mark)], HOME[1:]) is None
+
+
+def test_the_first_mark_counts() -> None:
+    first, second = uuid4(), uuid4()
+    assert read_mark(["x", str(Mark(HOME, first)), str(Mark(HOME, second))], HOME) == first
+
+
+def test_a_box_is_nobodys_child_and_its_content_is_process_1_within() -> None:
+    uuid = uuid4()
+    start(uuid)
+    with settled(uuid, f"work/{Mark(HOME, uuid)}".encode()) as box:
+        status = Path(f"/proc/{box.pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines())
+        assert fields["NSpid"].split()[-1] == "1"
+        outer = Path(f"/proc/{fields['PPid']}/status").read_text()
+        assert f"PPid:\t{os.getpid()}\n" not in outer
+
+
+def test_a_machine_that_forgets_its_mark_is_found_by_its_box() -> None:
+    uuid = uuid4()
+    start(uuid, 'exec /usr/bin/python3 -S -c "$2"')
+    with settled(uuid, b"import signal; signal.pause()") as box:
+        assert box.uuid == uuid
+
+
+def test_a_machine_that_bears_anothers_mark_is_not_believed() -> None:
+    uuid, other = uuid4(), uuid4()
+    # Put together in the box, so that the box's own arguments don't have it.
+    claim = f'b=bento; exec /usr/bin/python3 -S -c "$2" "work/$b-{HOME}-{other}"'
+    start(uuid, claim.replace("{", "{{").replace("}", "}}"))
+    with settled(uuid, f"work/{Mark(HOME, other)}".encode()) as box:
+        assert box.uuid == uuid
+
+
+def test_a_machine_whose_box_was_killed_is_found_by_its_own_mark() -> None:
+    uuid = uuid4()
+    start(uuid)
+    with settled(uuid, f"work/{Mark(HOME, uuid)}".encode()) as box:
+        status = Path(f"/proc/{box.pid}/status").read_text()
+        outer = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:"))
+        held = os.pidfd_open(outer)
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+        with os.fdopen(held), asyncio.Runner() as runner:
+            while not runner.run(only_machine(uuid, box.pid)):
+                pass
+
+
+async def only_machine(uuid: UUID, pid: int | None) -> bool:
+    """The box is gone, and what was in it is found."""
+    (box,) = await find_boxes(HOME, HERE)
+    assert (box.uuid, box.pid) == (uuid, pid)
+    return len(box._pidfds) == 1
+
+
+def test_processes_of_other_users_are_not_looked_at() -> None:
+    uuid = uuid4()
+    start(uuid)
+    with settled(uuid, None):
+        assert boxes({os.getuid() + 1}) == []
+
+
+def test_a_killed_box_takes_along_what_was_started_in_it() -> None:
+    uuid = uuid4()
+    start(uuid, '/usr/bin/python3 -S -c "$2" child & exec /usr/bin/python3 -S -c "$2" "$1"')
+    with settled(uuid, f"work/{Mark(HOME, uuid)}".encode()) as box:
+        within = [os.pidfd_open(pid) for pid in inhabitants(os.readlink(f"/proc/{box.pid}/ns/pid"))]
+        assert len(within) == 2
+    # By pidfds: another namespace may have the number by now.
+    ended, _, _ = select.select(within, [], [], 0)
+    assert ended == within
+    for pidfd in within:
+        os.close(pidfd)
+
+
+def inhabitants(namespace: str) -> list[int]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.readlink(f"/proc/{name}/ns/pid") == namespace:
+                found.append(int(name))
+    return found
+
+
+def test_a_box_that_cannot_be_made_says_why() -> None:
+    async def begin() -> None:
+        argv = ["bwrap", "--no-such-option", "--info-fd"]
+        await spawn(lambda ready: [*argv, str(ready), "true"], inherit=[], said=Said())
+
+    with pytest.raises(Unavailable, match=r"no box can be made: bwrap: .*no-such-option"):
+        asyncio.run(begin())
+
+
+def test_a_program_that_is_missing_says_so() -> None:
+    async def begin() -> None:
+        await spawn(lambda _ready: ["no-such-program"], inherit=[], said=Said())
+
+    with pytest.raises(Unavailable, match="no-such-program"):
+        asyncio.run(begin())
+
+
+def test_what_is_said_is_kept_up_to_a_bound() -> None:
+    said = Said()
+    os.write(said.fd, b"first words\n")
+    os.write(said.fd, b"x" * (MAX_SAID - len(b"first words\n")))
+    with pytest.raises(PermissionError):
+        os.write(said.fd, b"one more")
+    assert said.text().startswith("first words\nxxx")
+    assert os.fstat(said.fd).st_size == MAX_SAID
+
+
+def test_what_is_said_cannot_steer_a_terminal() -> None:
+    said = Said()
+    os.write(said.fd, b"\x1b[2Jsorry\x07\n\n\xffend")
+    assert said.text() == "[2Jsorry\n�end"
