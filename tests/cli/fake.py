@@ -26,7 +26,9 @@ class FakeManager:
     """Listens at `path` in a `with` block. `answers` maps METHOD or `METHOD+ARG DEST` to what comes back."""
 
     def __init__(self, path: Path) -> None:
-        self.answers: dict[str, bytes | Failure | list[Event | Failure | bytes] | Callable[[Request], bytes] | int] = {}
+        self.answers: dict[str, bytes | Failure | list[Event | Failure | bytes] | Callable[[Request], bytes]] = {}
+        self.files: dict[str, Callable[[Request], int]] = {}
+        """Method -> the file that goes with its answer; who opens it closes it."""
         self.legs: dict[str, Serve] = {}
         """Method -> what the serving end of the leg does with it, in a thread of its own."""
         self.guest: Guest | None = None
@@ -94,13 +96,14 @@ class FakeManager:
             theirs.close()
             self._start(self._leg, serve, ours)
             return
+        if opened := self.files.get(asked.method):
+            socket.send_fds(connection, [encode_ok(b"")], [opened(asked)])
+            return
         match self.answers.get(_text(asked), self.answers.get(asked.method)):
             case bytes(content):
                 connection.sendall(encode_ok(content))
             case Failure() as failure:
                 connection.sendall(encode_failure(failure))
-            case int(file):
-                socket.send_fds(connection, [encode_ok(b"")], [file])
             case list(things):
                 for thing in things:
                     match thing:
