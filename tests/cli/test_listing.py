@@ -64,7 +64,7 @@ def test_names_choose_rows_in_their_order(bento: Bento, capsys: pytest.CaptureFi
 
 def test_an_unknown_name_is_one_sentence_and_no_rows(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     assert bento("ls", "--json", "work", "wrok") == 2
-    assert capsys.readouterr() == ("", "bento: there is no domain 'wrok'; bento ls shows those there are\n")
+    assert capsys.readouterr() == ("", "bento: there is no domain 'wrok'; 'bento ls' shows those there are\n")
 
 
 TERMINAL = {"TERM": "xterm-256color", "LANG": "en_US.UTF-8"}

@@ -24,7 +24,7 @@ def ls(words: argparse.Namespace, manager: Manager) -> int:
         by_name = {row["name"]: row for row in rows}
         for name in names:
             if name not in by_name:
-                raise Failed(f"there is no domain '{name}'; bento ls shows those there are", Code.BAD_INPUT)
+                raise Failed(f"there is no domain '{name}'; 'bento ls' shows those there are", Code.BAD_INPUT)
         rows = [by_name[name] for name in dict.fromkeys(names)]
     if words.json:
         print_json(rows)

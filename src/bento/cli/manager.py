@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bento.cli.exits import Code, Failed
@@ -51,8 +52,8 @@ class Manager:
         for start in range(0, len(asked), AT_ONCE):
             until = None if timeout is None else time.monotonic() + timeout
             some = asked[start : start + AT_ONCE]
-            connections = [self._sent(one) for one in some]
-            try:
+            with ExitStack() as opened:
+                connections = [opened.enter_context(self._sent(one)) for one in some]
                 for one, connection in zip(some, connections, strict=True):
                     if until is not None:
                         connection.settimeout(max(until - time.monotonic(), 0.001))
@@ -62,9 +63,6 @@ class Manager:
                         yield Failed(f"{one.destination} takes longer than {timeout:g} seconds", Code.OUTSIDE)
                     except Failed as failed:
                         yield failed
-            finally:
-                for connection in connections:
-                    connection.close()
 
     def open(self, asked: Request) -> int:
         """The open file that comes with the answer; the caller closes it."""
