@@ -50,6 +50,7 @@ VERBS: dict[str, Verb] = {
     "events": Verb("system", "events", "follow what happens"),
     "manager status": Verb("system", "status", "show whether the manager runs", launch=False),
     "manager stop": Verb("system", "stop", "stop the manager; domains run on", launch=False),
+    "completion": Verb("completion", "completion", "print a script that makes bash complete commands", launch=False),
     "version": Verb("system", "version", "print the version", launch=False),
 }
 
