@@ -77,7 +77,7 @@ async def _spawn(argv_for: Callable[[int], Sequence[str]], inherit: tuple[int, .
             os.close(tell)
         # bwrap writes a few lines about its namespaces; whatever fails before that closes the pipe without a word.
         if not await _read_to_end(told):
-            raise Unavailable(f"no box can be made: {said.text() or 'it ended without a word'}")
+            raise Unavailable(f"no box can be made; 'bento doctor' may know why: {said.text() or 'not a word'}")
     finally:
         os.close(told)
 

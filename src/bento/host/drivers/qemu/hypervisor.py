@@ -57,14 +57,15 @@ class QemuHypervisor:
         said = Said()
         try:
             await self._start(spec, said)
-            await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
-            return await self._find(spec)
-        except BaseException as error:
+            try:
+                await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
+                return await self._find(spec)
+            except Unavailable as error:
+                raise Unavailable(explain(spec, said.text() or str(error))) from error
+        except BaseException:
             await kill_boxes(self._home, self._owners, spec.uuid)
             for name in SOCKETS:
                 (spec.run_dir / name).unlink(missing_ok=True)
-            if isinstance(error, Unavailable) and (words := said.text()):
-                raise Unavailable(explain(spec, words)) from error
             raise
 
     async def adopt(self, run_dirs: Mapping[UUID, Path]) -> dict[UUID, QemuMachine]:
