@@ -50,17 +50,23 @@ class SqliteStore:
     """The store in one file at `path`."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         with _blame(path):
             self._db = sqlite3.connect(path, isolation_level=None)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=0"):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._migrate(path)
-        self._path = path
+            try:
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         self._db.close()
 
     def domains(self) -> list[DomainRecord]:
+        with _blame(self._path):
+            return self._domains()
+
+    def _domains(self) -> list[DomainRecord]:
         properties = self._pairs("property")
         features = self._pairs("feature")
         tags: dict[str, set[Tag]] = {}
@@ -109,10 +115,12 @@ class SqliteStore:
             self._db.execute("DELETE FROM domain WHERE uuid = ?", (str(uuid),))
 
     def versions(self) -> list[TemplateVersion]:
-        rows = self._db.execute(
-            "SELECT template, number, digest, size, created, flavor, packages FROM version ORDER BY template, number"
-        )
-        return [TemplateVersion(DomainName(row[0]), *row[1:]) for row in rows]
+        with _blame(self._path):
+            rows = self._db.execute(
+                "SELECT template, number, digest, size, created, flavor, packages FROM version"
+                " ORDER BY template, number"
+            )
+            return [TemplateVersion(DomainName(row[0]), *row[1:]) for row in rows]
 
     def drop_version(self, template: DomainName, number: int) -> None:
         with self._transaction():
@@ -148,10 +156,12 @@ class SqliteStore:
             found.setdefault(uuid, {})[name] = value
         return found
 
-    def _migrate(self, path: Path) -> None:
+    def _open(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA:
-            raise Unavailable(f"{path} was written by a newer Bento (schema {version}); use that one")
+            raise Unavailable(f"{self._path} was written by a newer Bento (schema {version}); use that one")
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=0"):
+            self._db.execute(f"PRAGMA {pragma}")
         for step in range(version, SCHEMA):
             # One script is one transaction, so a kill between two steps finds a whole schema.
             self._db.executescript(f"BEGIN IMMEDIATE; {_MIGRATIONS[step]} PRAGMA user_version={step + 1}; COMMIT;")
@@ -174,7 +184,21 @@ def _blame(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise Unavailable(f"the state in {path} cannot be used ({error}); is the disk full?") from error
+        raise Unavailable(f"the state in {path} cannot be used ({error}); {_advice(error)}") from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the upper bytes say which call it was
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return "make room on its disk"
+        case sqlite3.SQLITE_BUSY:
+            return "another program holds it"
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return "put a copy from before in its place, or move it away and begin anew"
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return "see to it that you may write there"
+        case _:
+            return "the manager's log says more"
 
 
 def _name(text: str | None) -> DomainName | None:
