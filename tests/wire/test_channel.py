@@ -140,6 +140,7 @@ def test_a_call_that_is_all_zeros_is_never_as_long_as_padding() -> None:
 def test_a_greeting_behind_too_few_zeros_is_none(missing: int) -> None:
     said = greeting(NEW)[len(PADDING) + missing :]
     assert GreetingHunter().feed(said) is None
+    assert GreetingHunter().feed(b"x" + said) is None
     assert GreetingHunter().feed(b"\0" * missing + said) == (VERSION, NEW, b"")
 
 
@@ -183,6 +184,10 @@ def test_padding_is_longer_than_any_frame() -> None:
     assert not any(PADDING)
 
 
+def test_a_seal_is_the_first_bytes_of_the_nonce_made_odd() -> None:
+    assert seal_of(bytes((10, 20, 30, 40)) + bytes(12)) == bytes((10, 20, 30, 41))
+
+
 @given(nonce=NONCES | st.just(bytes(NONCE_SIZE)))
 def test_a_seal_is_never_what_padding_looks_like(nonce: bytes) -> None:
     assert len(seal_of(nonce)) == SEAL_SIZE
@@ -197,6 +202,10 @@ def test_a_host_finds_the_answer_to_its_greeting_in_any_cutting(before: bytes, d
     for piece in pieces:
         rest = rest + piece if rest is not None else hunter.feed(piece)
     assert rest == b"rest"
+
+
+def test_an_answer_may_be_the_first_that_comes() -> None:
+    assert AnswerHunter(NEW).feed(answer(NEW) + b"rest") == b"rest"
 
 
 def test_a_guest_that_did_not_read_the_greeting_cannot_answer_it() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bento.wire.errors import WireError
 from bento.wire.frames import HEADER, MAX_PAYLOAD, FrameReader, OutOfStep, encode_frame
 from bento.wire.layout import Message
-from bento.wire.rpc import FROM_GUEST, MESSAGES, Data, Drop, Eof, Ready
+from bento.wire.rpc import FROM_GUEST, MESSAGES, Data, Drop, Ready
 from tests.wire.strategies import cut, one_of
 
 SEAL = b"seal"
@@ -115,6 +115,7 @@ def test_many_small_frames_in_one_piece_and_one_frame_in_many_pieces_come_out_wh
 
 
 def test_a_message_that_no_reader_would_take_is_not_encoded() -> None:
-    with pytest.raises(WireError, match="does not fit a frame"):
-        encode_frame(Data(2, 1, bytes(MAX_PAYLOAD)))
-    assert encode_frame(Eof(2, 1))
+    beside = len(encode_frame(Data(2, 1, b""))) - HEADER
+    assert len(encode_frame(Data(2, 1, bytes(MAX_PAYLOAD - beside)))) == HEADER + MAX_PAYLOAD
+    with pytest.raises(WireError, match=f"a message of {MAX_PAYLOAD + 1} bytes does not fit a frame"):
+        encode_frame(Data(2, 1, bytes(MAX_PAYLOAD - beside + 1)))
