@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import bento
+from bento.cli.connect import listens
 from bento.cli.exits import Code, Failed
-from bento.cli.manager import listens
 from bento.wire.home import Home
 
 DEADLINE = 30.0

@@ -1,6 +1,6 @@
 """The way to the manager: one call a connection, over its socket; started here if it does not run yet.
 
-All of the client's networking is in this module and `leg.py`. Answers become
+All of the client's networking is in this module, `connect.py` and `leg.py`. Answers become
 bytes, events or an open file; failures become `Failed` with the manager's own
 sentence. The framing is `wire/admin.py`.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from bento.cli.connect import connect
 from bento.cli.exits import Code, Failed
 from bento.wire.admin import MAX_REQUEST, Event, EventReader, Failure, Ok, Request, parse_reply
 from bento.wire.errors import WireError
@@ -124,27 +125,6 @@ class Manager:
         if connection is None:
             raise Failed("the manager is not running", Code.WRONG_STATE)
         return connection
-
-
-def connect(home: Home) -> socket.socket | None:
-    """A connection, or None where no manager listens."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(str(home.manager_socket))
-    except (FileNotFoundError, ConnectionRefusedError):
-        connection.close()
-        return None
-    except OSError as error:
-        connection.close()
-        raise Failed(f"cannot reach the manager at {home.manager_socket}: {error.strerror}", Code.OUTSIDE) from None
-    return connection
-
-
-def listens(home: Home) -> bool:
-    """Whether a manager does."""
-    if connection := connect(home):
-        connection.close()
-    return connection is not None
 
 
 def _content(reply: bytes) -> bytes:
