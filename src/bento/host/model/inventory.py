@@ -58,7 +58,7 @@ class DomainRecord:
 
 @dataclass(frozen=True, slots=True)
 class TemplateVersion:
-    """An immutable image of a template. `digest` is sha256 over its files; `size` their bytes; `created` epoch seconds."""
+    """An immutable image of a template. `digest` is sha256 over its files; `size` is bytes, `created` epoch seconds."""
 
     template: DomainName
     number: int
