@@ -87,6 +87,18 @@ def test_a_link_that_leads_nowhere_is_something_that_is_there(bento: Bento, insi
     assert not (inside / "elsewhere").exists()
 
 
+def test_what_the_user_there_may_not_is_one_sentence(bento: Bento, inside: Path, here: Path, capsys: Sentences) -> None:
+    (here / "a").write_bytes(b"x")
+    (inside / "closed").mkdir(mode=0o500)
+    (inside / "secret").touch(mode=0)
+    assert bento("cp", "a", "work:closed/b") == 2
+    assert bento("cp", "work:secret", "b") == 2
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "bento: work:closed/b is in a directory that this user may not write to",
+        "bento: work:secret may not be read by this user",
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
@@ -281,7 +293,8 @@ class Receiver:
                     case Complete() | End():
                         self.steps.append(type(step).__name__)
         answer = self._answer or Result(0, unpacker.checksum, unpacker.last_name)
-        say(leg, Data(0, 1, encode_result(answer)), Eof(0, 1), Exit(0, self._code))
+        say(leg, Data(0, 2, b"qubes.Filecopy: so it is\n"), Data(0, 1, encode_result(answer)), Eof(0, 1))
+        say(leg, Exit(0, self._code))
 
 
 def test_files_and_directories_go_into_the_domain(manager: FakeManager, bento: Bento, here: Path) -> None:
@@ -349,6 +362,17 @@ def test_a_receiver_that_stops_early_is_heard(
     manager.guest = Receiver(Result(errno.ENOSPC, 0, b"a"), code=1, stop_early=True)
     assert bento("cp", "a", "work:") == 4
     assert capsys.readouterr().err == "bento: work has no room for 'a'\n"
+
+
+def test_a_receiver_without_an_answer_is_quoted_harmlessly(
+    manager: FakeManager, bento: Bento, here: Path, capsys: Sentences
+) -> None:
+    (here / "a").write_bytes(b"x")
+    manager.guest = lambda leg, _: say(leg, Data(0, 2, b"\x1b[2Jno python\n" + bytes(9999)), Exit(0, 1))
+    assert bento("cp", "a", "work:") == 4
+    err = capsys.readouterr().err
+    assert err.startswith("^[[2Jno python\n^@")
+    assert len(err) < 9999
 
 
 @pytest.mark.parametrize(("code", "exit_code"), [(126, 126), (127, 126), (0, 4), (1, 4)])

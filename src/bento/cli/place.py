@@ -35,6 +35,8 @@ class Trouble(IntEnum):
     NO_FILE = 74
     ABSENT = 75
     NO_PLACE = 76
+    UNREADABLE = 77
+    UNWRITABLE = 78
 
 
 WHAT = {
@@ -43,6 +45,8 @@ WHAT = {
     Trouble.NO_FILE: "is no ordinary file",
     Trouble.ABSENT: "does not exist",
     Trouble.NO_PLACE: "is in a directory that does not exist",
+    Trouble.UNREADABLE: "may not be read by this user; --user names another, such as root",
+    Trouble.UNWRITABLE: "is in a directory that this user may not write to; --user names another, such as root",
 }
 """The person's mistakes, as sentences about the path."""
 
@@ -50,7 +54,9 @@ PUT = f"""
 path=$1 mode=$2 size=$3 force=$4
 [ -d "$path" ] && exit {Trouble.DIRECTORY}
 [ "$force" = yes ] || {{ [ ! -e "$path" ] && [ ! -L "$path" ]; }} || exit {Trouble.EXISTS}
-[ -d "$(dirname -- "$path")" ] || exit {Trouble.NO_PLACE}
+into=$(dirname -- "$path")
+[ -d "$into" ] || exit {Trouble.NO_PLACE}
+[ -w "$into" ] || exit {Trouble.UNWRITABLE}
 aside=$(mktemp -- "$path.XXXXXXXX") || exit 1
 trap 'rm -f -- "$aside"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
@@ -64,6 +70,7 @@ GET = f"""
 [ -d "$1" ] && exit {Trouble.DIRECTORY}
 [ -e "$1" ] || exit {Trouble.ABSENT}
 [ -f "$1" ] || exit {Trouble.NO_FILE}
+[ -r "$1" ] || exit {Trouble.UNREADABLE}
 exec cat < "$1"
 """
 

@@ -9,17 +9,18 @@ that are compared, and a name that is shown.
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from bento.cli.exits import Code, Failed
+from bento.cli.harmless import harmless
 from bento.cli.leg import Leg, call
 from bento.cli.manager import Manager
 from bento.cli.place import open_regular
 from bento.cli.progress import Progress
-from bento.cli.terminal import Harmlessly
 from bento.wire.errors import WireError
 from bento.wire.filecopy import (
     END,
@@ -35,6 +36,8 @@ from bento.wire.names import DomainName
 from bento.wire.rpc import MAX_DATA, ExitCode, Stream
 
 SERVICE = "qubes.Filecopy+"
+MAX_COMPLAINT = 4096
+"""Bytes of the receiver's standard error that may be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,16 @@ class Entry:
 def send(manager: Manager, domain: DomainName, sources: Sequence[Path], user: str) -> int:
     """All `sources`, under their last names, into the domain's QubesIncoming/dom0."""
     entries = list(survey(sources))
-    answer = _Answer()
-    complaints = Harmlessly(2)
+    answer, complaints = _Kept(MAX_RESULT), _Kept(MAX_COMPLAINT)
     with call(manager, domain, SERVICE, {"user": user} if user else {}) as connection, Progress() as progress:
         outgoing = _Outgoing(entries, progress, domain)
         leg = Leg(connection, domain, outgoing, {Stream.STDOUT: answer, Stream.STDERR: complaints})
         code = leg.converse()
-    complaints.end()
     if code in (ExitCode.REFUSED, ExitCode.NOT_FOUND) and not answer.untrusted:
         raise Failed(f"{domain} does not take files", Code.REFUSED)
-    result = answer.result()
+    result = _result(bytes(answer.untrusted))
+    if result is None and complaints.untrusted:  # with a result, they only say again what it says
+        sys.stderr.write(harmless(complaints.untrusted.decode(errors="backslashreplace")))
     if result is None or (result.code == 0 and (code != 0 or result.checksum != outgoing.checksum)):
         raise Failed(f"{domain} did not take all of it; look for what arrived in its QubesIncoming", Code.OUTSIDE)
     if result.code != 0:
@@ -141,24 +144,26 @@ class _Outgoing:
         return data
 
 
-class _Answer:
-    """What the receiver says, as much of it as matters."""
+class _Kept:
+    """The first `limit` bytes of what the receiver says; the rest does not matter."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.untrusted = bytearray()
 
     def fileno(self) -> None:
         return None
 
     def write(self, untrusted: memoryview) -> int:
-        self.untrusted += untrusted[: MAX_RESULT - len(self.untrusted)]
+        self.untrusted += untrusted[: self._limit - len(self.untrusted)]
         return len(untrusted)
 
-    def result(self) -> Result | None:
-        try:
-            return decode_result(bytes(self.untrusted))
-        except WireError:
-            return None
+
+def _result(untrusted: bytes) -> Result | None:
+    try:
+        return decode_result(untrusted)
+    except WireError:
+        return None
 
 
 def _complaint(domain: DomainName, code: int, untrusted_name: bytes) -> Failed:
