@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bento.wire.admin import Request
@@ -60,7 +61,7 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def domain():
+def domain() -> Iterator[None]:
     """A running domain of a home of the bench's own; gone at the end, but for the template."""
     if "debian-12" not in [row["name"] for row in json.loads(bento("template", "ls", "--json"))]:
         print("  building the template", flush=True)
