@@ -141,6 +141,10 @@ def test_a_failures_fields_stand_where_it_asks_for_text(template: str, fields: l
     assert parse_reply(reply) == Failure("E", sentence)
 
 
+def test_a_failure_without_fields_may_end_with_its_sentence() -> None:
+    assert parse_reply(b"2\0E\0\0no") == parse_reply(b"2\0E\0\0no\0") == Failure("E", "no")
+
+
 def test_an_empty_reply_is_a_refusal() -> None:
     reply = parse_reply(b"")
     assert isinstance(reply, Failure)
