@@ -106,7 +106,8 @@ def open_leg(command: list[bytes]) -> socket.socket:
 
 def leg_close(command: list[bytes]) -> None:
     with open_leg(command) as leg:
-        leg.sendall(encode_frame(Eof(0, Stream.STDIN)))
+        with contextlib.suppress(BrokenPipeError):  # a program that reads nothing may be through before it is told
+            leg.sendall(encode_frame(Eof(0, Stream.STDIN)))
         read_to_exit(leg)
 
 
