@@ -111,6 +111,14 @@ def test_a_module_path_that_is_relative_holds_for_the_manager_too(
     assert str(tmp_path / "lib") in json.loads((home / "started").read_text())["path"]
 
 
+def test_an_isolated_command_starts_an_isolated_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from bento.cli.launch import MANAGER; print(*MANAGER)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [sys.executable, "-I", "-m", "bento.host.manager"]
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    assert "PYTHONPATH" not in launching.environment(isolated=True)
+
+
 def test_many_commands_at_once_start_one_manager(tmp_path: Path, place: Home, home: Path) -> None:
     command = program(tmp_path, WORKING)
     together = threading.Barrier(8)

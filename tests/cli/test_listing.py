@@ -1,9 +1,11 @@
 """`bento ls`: the table, its colours, and JSON that holds nothing else."""
 
 import json
+import re
 
 import pytest
 
+from bento.cli import listing
 from bento.cli.render import Paint, size
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager
@@ -107,3 +109,17 @@ def test_a_label_without_a_colour_is_a_name() -> None:
 )
 def test_sizes_are_for_people(count: int | None, expected: str) -> None:
     assert size(count) == expected
+
+
+def test_colours_do_not_disturb_the_columns(
+    bento: Bento, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bento("ls") == 0
+    plain = capsys.readouterr().out
+    monkeypatch.setattr(listing, "Paint", lambda: Paint({"TERM": "xterm"}, terminal=True))
+    assert bento("ls") == 0
+    coloured = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
+    assert [line.index("Running") for line in coloured.splitlines() if "Running" in line] == [25, 25]
+    assert [line.split() for line in coloured.replace("* ", "").splitlines()] == [
+        line.split() for line in plain.splitlines()
+    ]

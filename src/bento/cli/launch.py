@@ -23,8 +23,8 @@ from bento.wire.home import Home
 DEADLINE = 30.0
 """Seconds that the manager has to say that it is ready."""
 
-MANAGER = (sys.executable, "-P", "-m", "bento.host.manager")
-"""-P: a module in the directory where the person happens to stand is not part of the manager."""
+MANAGER = (sys.executable, "-I" if sys.flags.isolated else "-P", "-m", "bento.host.manager")
+"""As isolated as this command is, and at least so that the directory where the person stands chooses no modules."""
 
 
 def launch(home: Home, command: Sequence[str] | None = None, deadline: float = DEADLINE) -> None:
@@ -56,7 +56,7 @@ def _start(home: Home, command: Sequence[str], until: float) -> str:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=dict(os.environ, PYTHONPATH=_module_path()),
+                env=environment(isolated=bool(sys.flags.isolated)),
                 pass_fds=(say,),
                 start_new_session=True,
             )
@@ -95,8 +95,11 @@ def _line(file: int, until: float) -> bytes | None:
     return line.removesuffix(b"\n")
 
 
-def _module_path() -> str:
-    """Where the manager finds this very Bento although it runs in `/`: absolute, whatever the person's PYTHONPATH."""
+def environment(*, isolated: bool) -> dict[str, str]:
+    """The manager's. It finds this very Bento although it runs in `/`: installed, or by paths made absolute."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if isolated:
+        return kept
     root = str(Path(bento.__file__).resolve().parent.parent)
     others = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return os.pathsep.join(dict.fromkeys([root, *others]))
+    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys([root, *others]))}
