@@ -208,6 +208,17 @@ class Home:
             leg.give(stdin)
             return leg.outcome()
 
+    def install(self, name: str, service: str, script: str) -> None:
+        """A service in a pretended domain that runs: a shell script without its first line."""
+        path = self.run_dir(name) / "guest/qubes-rpc" / service
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def run_from(self, name: str, target: str, service: str, stdin: bytes = b"") -> "Outcome":
+        """What a program in a pretended domain gets that calls `service` of `target`."""
+        program = ("/usr/bin/python3", "-S", "-m", "bento.guest.commands.qrexec_client_vm")
+        return self.run(name, "env", f"PYTHONPATH={TREE / 'src'}", *program, target, service, stdin=stdin)
+
     def policy(self, text: str, name: str = "30-user.policy") -> None:
         aside = self.path / "config/policy.d" / f".{name}"
         aside.write_text(text)
@@ -216,15 +227,14 @@ class Home:
     # What no client sees.
 
     def broker_pid(self, name: str) -> int:
-        """The broker of a domain: a child of a child of the manager."""
-        own = {self.pid, *_children(self.pid)}
+        """The broker of a domain, which calls itself after it."""
         title = f"bento:{name}"[:15]
-        (found,) = [pid for parent in own for pid in _children(parent) if _comm(pid) == title]
+        (found,) = [pid for pid in _descendants(self.pid) if _comm(pid) == title]
         return found
 
     def nursery_pid(self) -> int:
-        (found,) = [pid for pid in _children(self.pid) if "bento.host.broker" in _cmdline(pid)]
-        return found
+        """The nursery itself, in its box; its children are the brokers."""
+        return next(pid for pid in _descendants(self.pid) if " -m bento.host.broker" in f" {_cmdline(pid)}")
 
     def machine_pids(self) -> list[int]:
         """Every process that bears this home's mark."""
@@ -297,6 +307,7 @@ class Leg:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.sock.settimeout(PATIENCE)
+        self.received = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
 
     def __enter__(self) -> "Leg":
         return self
@@ -315,8 +326,8 @@ class Leg:
             self.sock.sendall(encode_frame(Eof(0, Stream.STDIN)))
 
     def outcome(self) -> Outcome:
-        """`ConnectionError` if the call broke before its program ended."""
-        out = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+        """`ConnectionError` if the call broke before its program ended; `received` has what came until then."""
+        out = self.received
         reader = FrameReader()
         while data := self.sock.recv(1 << 17):
             for tag, payload in reader.feed(data):
@@ -371,9 +382,16 @@ def _children(pid: int) -> list[int]:
     return []
 
 
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for child in _children(pid):
+        found += [*_descendants(child), child]
+    return found
+
+
 def _cmdline(pid: int) -> str:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     return ""
 
 

@@ -135,31 +135,40 @@ class Broker:
         self.pid = pid
         self.up: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True once the agent has taken on its identity; False if the broker ended before."""
+        self.lost = False
+        """It did not take what it was sent: it is gone, whether or not that was noticed yet."""
         self._domain = domain
         self._packets = Packets(control)
 
     async def begin(self) -> None:
         """Have it greet the agent. As all methods here, raises `OSError` when the broker is gone."""
         domain = self._domain
-        await self._packets.send(Begin(os.urandom(16), domain.name, domain.klass, os.urandom(32), time.time_ns()))
+        await self._send(Begin(os.urandom(16), domain.name, domain.klass, os.urandom(32), time.time_ns()))
 
     async def open(self, request: Open, leg: socket.socket) -> None:
         """Have the guest serve a call; `leg` is closed here, the broker has its own."""
         with leg:
-            await self._packets.send(request, leg)
+            await self._send(request, leg)
 
     async def console(self, stream: socket.socket) -> None:
         with stream:
-            await self._packets.send(OpenConsole(), stream)
+            await self._send(OpenConsole(), stream)
 
     async def power_off(self) -> None:
-        await self._packets.send(PowerOff())
+        await self._send(PowerOff())
 
     def close(self) -> None:
         """End it: a broker whose control socket closes is gone at once."""
         self._packets.close()
         if not self.up.done():
             self.up.set_result(False)
+
+    async def _send(self, message: Message, *files: socket.socket) -> None:
+        try:
+            await self._packets.send(message, *files)
+        except OSError:
+            self.lost = True
+            raise
 
     async def serve(self, answer: Question) -> End:
         """Answer its questions until it ends."""
@@ -196,10 +205,10 @@ class Broker:
             answered = ExitCode.FAULT
         try:
             if isinstance(answered, ExitCode):
-                await self._packets.send(Deny(asked.token, answered))
+                await self._send(Deny(asked.token, answered))
             else:
                 with answered:
-                    await self._packets.send(Connect(asked.token), answered)
+                    await self._send(Connect(asked.token), answered)
         except OSError:
             log.info("%s: its broker ended before call %d was answered", self._domain.name, asked.token)
 

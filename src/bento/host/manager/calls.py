@@ -11,7 +11,7 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
 from bento.host.model.domain import ADMIN, PowerState
-from bento.host.model.errors import BentoError, Conflict
+from bento.host.model.errors import BentoError, Conflict, Unavailable
 from bento.host.policy.decide import Allowed, Call, Denied, decide
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.control import Asked, Open
@@ -19,6 +19,9 @@ from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetNam
 from bento.wire.rpc import ExitCode
 
 log = logging.getLogger(__name__)
+
+TRIES = 3
+"""Brokers that are asked for one call: one that just died never got it, and its successor is waited for."""
 
 
 class Calls:
@@ -73,17 +76,20 @@ class Calls:
                     f"'{target}' does not run; 'bento start {target}' starts it", actual="Halted", required="Running"
                 )
             await self._lifecycle.ensure_running(target)
-        broker = await self._lifecycle.broker(target)
         user = user or self._inventory.get(target).properties.get("default_user", "")
-        callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            await broker.open(Open(service, argument, source, requested, user, rows, columns), servers)
-        except OSError:
-            callers.close()
-            raise Conflict(
-                f"the channel to '{target}' was just lost; try again", actual="lost", required="Running"
-            ) from None
-        return callers
+        call = Open(service, argument, source, requested, user, rows, columns)
+        for _ in range(TRIES):
+            broker = await self._lifecycle.broker(target)
+            callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                await broker.open(call, servers)
+            except BaseException as error:
+                callers.close()
+                if not isinstance(error, OSError):
+                    raise
+            else:
+                return callers
+        raise Unavailable(f"the channel to '{target}' was lost again and again; see 'bento logs {target}'")
 
     def _world(self) -> World:
         return World({record.name: DomainFacts(record.domain.klass, record.tags) for record in self._inventory})

@@ -95,7 +95,7 @@ class Lifecycle:
                 while live.state is PowerState.RUNNING and not live.cut_off:
                     broker = live.broker
                     answered = await asyncio.shield(broker.up) if broker else False
-                    if broker and answered:
+                    if broker and answered and not broker.lost:
                         return broker
                     if live.broker is broker:
                         await live.change()  # the broker is being replaced

@@ -139,10 +139,11 @@ async def start(manager: Manager, request: Request) -> Reply:
 
 async def shutdown(manager: Manager, request: Request) -> Reply:
     """`argument`: `force`, `wait` or both with a `+`; nothing depends on a domain yet, so `force` changes nothing."""
+    record = guest(manager, request)
     words = set(request.argument.split("+")) - {""}
     if words - {"force", "wait"}:
         raise Invalid("a shutdown takes the words force and wait, nothing else")
-    await manager.lifecycle.shutdown(guest(manager, request).name, wait="wait" in words)
+    await manager.lifecycle.shutdown(record.name, wait="wait" in words)
     return b""
 
 

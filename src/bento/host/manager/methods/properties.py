@@ -136,9 +136,9 @@ async def set_value(manager: Manager, request: Request) -> Reply:
 
 async def reset(manager: Manager, request: Request) -> Reply:
     record, name = subject(manager, request), request.argument
+    show(record, name)
     if name in OWN:
         raise Refused(f"property '{name}' of '{record.name}' has no default to go back to")
-    table.find(record, name)
     manager.inventory.put(
         replace(record, properties={key: value for key, value in record.properties.items() if key != name})
     )

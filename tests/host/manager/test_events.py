@@ -1,0 +1,80 @@
+"""Events: what is told, and in which order."""
+
+from bento.host.manager.events import MAX_BEHIND, Events
+from bento.wire.admin import Event
+from tests.host.manager.home import Home
+
+
+def told(events: list[Event]) -> list[tuple[str, str]]:
+    return [(event.subject, event.name) for event in events]
+
+
+def test_a_domains_life_is_told_in_its_order(served: Home) -> None:
+    with served.events() as events:
+        served.create("work")
+        served.start("work")
+        served.ask("admin.vm.Pause", "work")
+        served.ask("admin.vm.Unpause", "work")
+        served.shutdown("work")
+        served.ask("admin.vm.Remove", "work")
+        assert told(events.until("domain-delete")) == [
+            ("", "domain-add"),
+            ("work", "domain-pre-start"),
+            ("work", "domain-start"),
+            ("work", "domain-paused"),
+            ("work", "domain-unpaused"),
+            ("work", "domain-shutdown"),
+            ("", "domain-delete"),
+        ]
+
+
+def test_changes_say_what_was_changed(served: Home) -> None:
+    with served.events() as events:
+        served.ask("admin.vm.property.Set", "debian-12", "memory", "0512")
+        served.ask("admin.vm.property.Reset", "debian-12", "memory")
+        served.ask("admin.vm.tag.Set", "debian-12", "mail")
+        served.ask("admin.vm.tag.Remove", "debian-12", "mail")
+        served.ask("admin.vm.feature.Set", "debian-12", "colour", "warm")
+        served.ask("admin.vm.feature.Remove", "debian-12", "colour")
+        assert events.until("domain-feature-delete:colour") == [
+            Event("debian-12", "property-set:memory", (("name", "memory"), ("newvalue", "512"))),
+            Event("debian-12", "property-reset:memory", (("name", "memory"),)),
+            Event("debian-12", "domain-tag-add:mail", (("tag", "mail"),)),
+            Event("debian-12", "domain-tag-delete:mail", (("tag", "mail"),)),
+            Event("debian-12", "domain-feature-set:colour", (("feature", "colour"), ("value", "warm"))),
+            Event("debian-12", "domain-feature-delete:colour", (("feature", "colour"),)),
+        ]
+
+
+def test_all_listeners_hear_and_a_refused_request_is_no_event(served: Home) -> None:
+    with served.events() as first, served.events() as second:
+        served.refused("admin.vm.tag.Remove", "debian-12", "mail")
+        served.create("work")
+        assert told(first.until("domain-add")) == told(second.until("domain-add")) == [("", "domain-add")]
+
+
+def test_a_new_template_is_told_once(served: Home) -> None:
+    with served.events() as events:
+        served.build(name="other")
+        served.build(name="other")
+        served.create("work", "other")
+        assert events.until("domain-add") == [Event("", "domain-add", (("vm", "other"),))]
+        assert events.until("domain-add") == [Event("", "domain-add", (("vm", "work"),))]
+
+
+def test_listeners_that_went_away_free_their_places(served: Home) -> None:
+    for _ in range(600):  # more than may be connected at a time
+        with served.events():
+            pass
+    served.create("work")
+
+
+def test_a_listener_that_falls_too_far_behind_is_dropped_and_the_others_are_not() -> None:
+    events = Events()
+    with events.listen() as slow, events.listen() as quick:
+        for number in range(2 * MAX_BEHIND):
+            events.tell("work", f"property-set:{number}")
+            quick.get_nowait()
+        assert slow.qsize() == MAX_BEHIND + 1
+        heard = [slow.get_nowait() for _ in range(MAX_BEHIND + 1)]
+    assert heard[-2:] == [Event("work", f"property-set:{MAX_BEHIND - 1}"), None]
