@@ -60,6 +60,10 @@ class Call:
     closing: bool = False
 
     @property
+    def outcome(self) -> tuple[bytes, bytes, int | None]:
+        return bytes(self.stdout), bytes(self.stderr), self.code
+
+    @property
     def over(self) -> bool:
         return self.code is not None or self.dropped
 
@@ -164,6 +168,7 @@ class Host:
 
     def shut_down(self) -> None:
         self.send(Shutdown())
+        self.until(lambda: not self._unwritten)
 
     def read_again(self, call: Call) -> None:
         """Take what was left unread while `reading` was off."""
@@ -178,8 +183,8 @@ class Host:
             assert time.monotonic() < deadline, "the agent did not do it in time"
             self.step(deadline - time.monotonic())
 
-    def until_quiet(self) -> None:
-        """Until the agent has nothing more to say of what it was told before: a call of its own answers last."""
+    def settle(self) -> None:
+        """Until the agent has acted on all that it was told before: it answers in order."""
         self.run("no.SuchService")
 
     def step(self, patience: float) -> None:
@@ -274,19 +279,41 @@ class Agent:
 
     @contextmanager
     def host(self, *, identified: bool = True) -> Iterator[Host]:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.channel))
+        with connect(self.channel, self.process) as connection:
             host = Host(connection)
             if identified:
                 host.identify()
             yield host
 
     def client(self) -> socket.socket:
-        """A local program's connection to the agent."""
-        connection = socket.socket(socket.AF_UNIX)
+        """A local program's connection to the agent, which opens its socket only after it has said it is ready."""
+        connection = connect(self.root / "run" / "agent.sock", self.process)
         connection.settimeout(PATIENCE)
-        connection.connect(str(self.root / "run" / "agent.sock"))
         return connection
+
+
+class Marks:
+    """A fifo that programs under test write lines to: `echo ran >PATH` never blocks, and the test can wait for it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        # Open for writing too, so that it is never at its end.
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self._read = b""
+
+    def lines(self, count: int) -> list[str]:
+        """The next `count` lines."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read.count(b"\n") < count:
+            ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, "no program made its mark in time"
+            self._read += os.read(self._fd, 4096)
+        *lines, self._read = self._read.split(b"\n", count)
+        return [line.decode() for line in lines]
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 @contextmanager
@@ -297,23 +324,29 @@ def agent(root: Path) -> Iterator[Agent]:
     command = [sys.executable, "-S", "-m", "bento.guest", "--listen", str(root / "channel.sock"), "--root", str(root)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(source)})
     try:
-        wait_for_socket(root / "channel.sock", process)
-        yield Agent(root, process)
+        connect(root / "channel.sock", process).close()
+        started = Agent(root, process)
+        yield started
+        if process.poll() is None:
+            with started.host() as host:
+                host.shut_down()
+            process.wait(PATIENCE)
     finally:
         process.kill()
         process.wait()
 
 
-def wait_for_socket(path: Path, process: "subprocess.Popen[bytes]") -> None:
-    """Until somebody listens there."""
+def connect(path: Path, process: "subprocess.Popen[bytes]") -> socket.socket:
+    """A connection to the socket that `process` opens there, now or soon."""
     deadline = time.monotonic() + PATIENCE
     while True:
         assert process.poll() is None, f"the agent ended with {process.returncode}"
         assert time.monotonic() < deadline, "the agent does not listen"
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                os.sched_yield()
-                continue
-        return
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            os.sched_yield()
+        else:
+            return connection

@@ -74,9 +74,9 @@ class Served:
                 pass
 
     def end(self) -> None:
-        """Hang up on the process, and on all that it started in its group."""
-        # It is not reaped yet, so the number is still its own.
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+        """Hang up on the process, and on all that it started in its group, as a terminal does that is closed."""
+        # It is not reaped yet, so the number is still its own. A stopped process must run to see its end.
+        for number in (signal.SIGHUP, signal.SIGCONT):
             try:
                 os.killpg(self._process.pid, number)
             except (ProcessLookupError, PermissionError):

@@ -25,6 +25,8 @@ TIOCSWINSZ = 0x5414
 
 NAME_MAX = 255
 
+SIGNALS = tuple({*range(1, signal.SIGSYS + 1)} - {signal.SIGKILL, signal.SIGSTOP})
+
 OPEN_FILES = 1024
 """The usual soft limit, for services; the agent's own is higher."""
 
@@ -157,9 +159,9 @@ def _become(path: str | None, call: Serve, account: Account, values: dict[str, s
             os.setsid()
             for target, fd in enumerate(files.inner):
                 os.dup2(fd, target)
-        # Python ignores these two; programs expect them.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        # Python ignores some, and a shell that put the agent into the background more; programs expect all of them.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         setrlimit(RLIMIT_NOFILE, (OPEN_FILES, getrlimit(RLIMIT_NOFILE)[1]))
         if account.groups is not None:
             with open("/proc/self/oom_score_adj", "w") as file:

@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def receive(untrusted: int, directory: str) -> Result:
-    """Unpack what comes from the file `untrusted` into `directory`, which is made if it is not there, with the one around it."""
+    """Unpack what comes from the file `untrusted` into `directory`; it and the one around it are made."""
     unpacker = Unpacker()
     try:
         for needed in (os.path.dirname(directory), directory):

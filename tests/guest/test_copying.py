@@ -1,0 +1,351 @@
+"""`qvm-copy` and its siblings and `qrexec-client-vm` as a person types them: real agents, the test plays the policy."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bento.wire.rpc import Stream
+from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def type_command(root: Path, module: str, *arguments: str, stdin: bytes = b"") -> "subprocess.Popen[bytes]":
+    """A command of the guest half, where an agent may run at `root`."""
+    (root / "home").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-m", f"bento.guest.commands.{module}", *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock")},
+        cwd=root / "home",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+class Pair:
+    """Two domains, `random` and `work`, and the test between them in the host's place."""
+
+    def __init__(self, random: Agent, work: Agent, from_host: Host, to_host: Host) -> None:
+        self.random = random
+        self.work = work
+        self._from = from_host
+        self._to = to_host
+        python = f"exec env PYTHONPATH={SOURCE} {sys.executable} -S -m"
+        work.service("qubes.Filecopy", f"{python} bento.guest.services.filecopy")
+        self.incoming = work.root / "home" / "QubesIncoming" / "random"
+
+    def type(self, module: str, *arguments: str, stdin: bytes = b"") -> "subprocess.Popen[bytes]":
+        """A command of `random`'s user, at home."""
+        return type_command(self.random.root, module, *arguments, stdin=stdin)
+
+    def allow(self, *, until: Callable[[], bool] = lambda: False, most: int = 1 << 40) -> Call:
+        """Let the next call through to `work` and carry it to its end; or `most` bytes of it, and break it `until`."""
+        asking = self._from.next_asked()
+        assert asking.asked is not None
+        self._from.accept(asking)
+        serving = self._to.serve(asking.asked.service, asking.asked.argument, source="random", stdin=None)
+        ended = False
+        while not serving.over and not asking.dropped:
+            for host in (self._from, self._to):
+                host.step(0.005)
+            self._to.give(serving, bytes(asking.stdout[:most]))
+            most -= len(asking.stdout[:most])
+            asking.stdout.clear()
+            if asking.ended and not ended:
+                ended = True
+                self._to.close_stdin(serving)
+            self._from.give(asking, bytes(serving.stdout))
+            serving.stdout.clear()
+            if until():
+                self._to.drop(serving)
+                self._from.drop(asking)
+        if asking.dropped and not serving.over:
+            self._to.drop(serving)
+        if serving.code is not None and not asking.dropped:
+            self._from.exit(asking, serving.code)
+        self._from.settle()
+        self._to.settle()
+        return asking
+
+    def refuse(self, code: int) -> None:
+        self._from.refuse(self._from.next_asked(), code)
+        self._from.settle()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    with (
+        agent(tmp_path / "random") as random,
+        agent(tmp_path / "work") as work,
+        random.host() as from_host,
+        work.host() as to_host,
+    ):
+        yield Pair(random, work, from_host, to_host)
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
+    """Exit code and stderr."""
+    _, stderr = process.communicate(timeout=PATIENCE)
+    return process.returncode, stderr.decode()
+
+
+@pytest.fixture
+def home(pair: Pair) -> Path:
+    return pair.random.root / "home"
+
+
+def test_a_file_arrives_where_it_belongs(pair: Pair, home: Path) -> None:
+    content = os.urandom(3_000_000)
+    (home / "report.pdf").write_bytes(content)
+    process = pair.type("qvm_copy_to_vm", "work", "report.pdf")
+    asked = pair.allow().asked
+    assert asked is not None
+    assert (asked.service, asked.target) == ("qubes.Filecopy", "work")
+    assert ended(process) == (0, "")
+    assert (pair.incoming / "report.pdf").read_bytes() == content
+    assert (home / "report.pdf").exists()
+
+
+def test_a_tree_arrives_as_it_was(pair: Pair, home: Path) -> None:
+    (home / "tree" / "deep" / "er").mkdir(parents=True)
+    (home / "tree" / "deep" / "er" / "leaf").write_text("leaf")
+    (home / "tree" / "link").symlink_to("deep/er")
+    (home / "tree" / "empty").mkdir()
+    process = pair.type("qvm_copy", str(home / "tree") + "/")
+    asked = pair.allow().asked
+    assert asked is not None
+    assert asked.target == ""
+    assert ended(process) == (0, "")
+    assert (pair.incoming / "tree" / "link" / "leaf").read_text() == "leaf"
+    assert (pair.incoming / "tree" / "empty").is_dir()
+
+
+def test_a_named_link_is_copied_as_what_it_leads_to(pair: Pair, home: Path) -> None:
+    (home / "file").write_text("content")
+    (home / "link").symlink_to("file")
+    process = pair.type("bento", "copy", "--to", "work", "link")
+    pair.allow()
+    assert ended(process) == (0, "")
+    assert (pair.incoming / "link").read_text() == "content"
+    assert not (pair.incoming / "link").is_symlink()
+
+
+def test_a_move_removes_what_has_arrived(pair: Pair, home: Path) -> None:
+    (home / "tree").mkdir()
+    (home / "tree" / "leaf").write_text("leaf")
+    (home / "single").write_text("single")
+    process = pair.type("qvm_move_to_vm", "work", "tree", "single")
+    pair.allow()
+    assert ended(process) == (0, "")
+    assert list(home.iterdir()) == []
+    assert (pair.incoming / "tree" / "leaf").read_text() == "leaf"
+
+
+def test_a_move_that_fails_removes_nothing(pair: Pair, home: Path) -> None:
+    (home / "x").write_text("mine")
+    pair.incoming.mkdir(parents=True)
+    (pair.incoming / "x").write_text("already there")
+    process = pair.type("qvm_move", "x")
+    pair.allow()
+    assert ended(process) == (
+        1,
+        "qvm-move: 'x' already exists in the other domain, in its QubesIncoming; rename or remove it there.\n",
+    )
+    assert (home / "x").read_text() == "mine"
+    assert (pair.incoming / "x").read_text() == "already there"
+
+
+def test_a_move_keeps_what_came_meanwhile(pair: Pair, home: Path) -> None:
+    (home / "tree").mkdir()
+    (home / "tree" / "leaf").write_text("leaf")
+    pair.work.service(
+        "qubes.Filecopy",
+        f"echo new >{home}/tree/new; exec env PYTHONPATH={SOURCE} {sys.executable} -S -m bento.guest.services.filecopy",
+    )
+    process = pair.type("bento", "move", "tree")
+    pair.allow()
+    code, stderr = ended(process)
+    assert (code, "stays here too" in stderr) == (1, True)
+    assert [path.name for path in (home / "tree").iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (126, "Nothing was copied: refused by policy for work."),
+        (125, "The call was refused."),
+    ],
+)
+def test_a_refusal_is_told_in_one_sentence(pair: Pair, home: Path, code: int, sentence: str) -> None:
+    (home / "x").write_text("x")
+    process = pair.type("qvm_copy_to_vm", "work", "x")
+    pair.refuse(code)
+    assert ended(process) == (code, f"qvm-copy-to-vm: {sentence}\n")
+
+
+def test_a_domain_that_cannot_receive_is_told(pair: Pair, home: Path) -> None:
+    (home / "x").write_text("x")
+    (pair.work.root / "qubes-rpc" / "qubes.Filecopy").unlink()
+    process = pair.type("qvm_copy_to_vm", "work", "x")
+    pair.allow()
+    assert ended(process) == (127, "qvm-copy-to-vm: Nothing was copied: work cannot receive files.\n")
+
+
+def test_a_copy_that_breaks_off_is_told_and_marked(pair: Pair, home: Path) -> None:
+    (home / "x").write_bytes(bytes(5_000_000))
+    process = pair.type("qvm_copy_to_vm", "work", "x")
+    partial = pair.incoming / "x.partial"
+    pair.allow(most=1_000_000, until=lambda: partial.exists() and partial.stat().st_size > 0)
+    code, stderr = ended(process)
+    assert (code, "broke off" in stderr) == (125, True)
+    assert [path.name for path in pair.incoming.iterdir()] == ["x.partial"]
+
+
+def test_an_answer_that_does_not_fit_is_no_success(pair: Pair, home: Path) -> None:
+    (home / "x").write_bytes(b"x")
+    pair.work.service("qubes.Filecopy", "cat >/dev/null; head -c 16 /dev/zero")
+    process = pair.type("qvm_move_to_vm", "work", "x")
+    pair.allow()
+    code, stderr = ended(process)
+    assert (code, "is not what was sent" in stderr) == (1, True)
+    assert (home / "x").exists()
+
+
+def test_no_answer_is_no_success(pair: Pair, home: Path) -> None:
+    (home / "x").write_bytes(b"x")
+    pair.work.service("qubes.Filecopy", "cat >/dev/null")
+    process = pair.type("qvm_move_to_vm", "work", "x")
+    pair.allow()
+    code, stderr = ended(process)
+    assert (code, "did not say how the copy went" in stderr) == (1, True)
+    assert (home / "x").exists()
+
+
+@pytest.mark.parametrize("module", ["qvm_copy", "qvm_move"])
+def test_what_cannot_be_copied_is_told_before_anybody_is_asked(tmp_path: Path, module: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.mkfifo(home / "fifo")
+    (home / "bad\nname").touch()
+    (home / "tree").mkdir()
+    (home / "tree" / "out").symlink_to("/etc")
+    for name, part in (
+        ("missing", "No such file"),
+        ("fifo", "neither a file"),
+        ("bad\nname", "do not print"),
+        ("tree", "leads out"),
+        ("/", "name of a file"),
+    ):
+        code, stderr = ended(type_command(tmp_path, module, name))
+        assert (code, part in stderr, stderr.count(": ") > 0) == (2, True, True), stderr
+    (home / "x").touch()
+    code, stderr = ended(type_command(tmp_path, module, "x", "tree/../x"))
+    assert (code, "have the name x" in stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("qvm_copy", []),
+        ("qvm_copy_to_vm", ["work"]),
+        ("qvm_move", ["--no-such-option", "x"]),
+        ("qvm_copy", ["--without-progress", "--"]),
+        ("bento", ["copy"]),
+        ("bento", ["copy", "--to", "work"]),
+        ("bento", ["copy", "--unknown", "x"]),
+        ("bento", ["create", "x"]),
+        ("qrexec_client_vm", ["work"]),
+        ("qrexec_client_vm", ["--no-such-option", "work", "x"]),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_the_usage(tmp_path: Path, module: str, arguments: list[str]) -> None:
+    code, stderr = ended(type_command(tmp_path, module, *arguments))
+    assert (code, "usage:" in stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "module", ["qvm_copy", "qvm_copy_to_vm", "qvm_move", "qvm_move_to_vm", "bento", "qrexec_client_vm"]
+)
+def test_help_is_given(tmp_path: Path, module: str) -> None:
+    process = type_command(tmp_path, module, "--help")
+    stdout, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, b"usage:" in stdout) == (0, True)
+
+
+def test_a_call_without_an_agent_is_a_fault(tmp_path: Path) -> None:
+    code, stderr = ended(type_command(tmp_path, "qrexec_client_vm", "work", "test.Service"))
+    assert (code, "agent does not answer" in stderr) == (125, True)
+
+
+def test_a_called_services_streams_and_code_are_ones_own(pair: Pair) -> None:
+    pair.work.service("test.Shout", "tr a-z A-Z; echo warned >&2; exit 7")
+    process = pair.type("qrexec_client_vm", "--", "work", "test.Shout", stdin=b"hello\n")
+    pair.allow()
+    stdout, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout) == (7, b"HELLO\n")
+
+
+def test_a_target_may_be_written_as_the_field_writes_it(pair: Pair) -> None:
+    for written, meant in (("$default", "@default"), ("@dispvm", "@dispvm"), ("", "")):
+        process = pair.type("qrexec_client_vm", written, "test.Service+arg")
+        asked = pair._from.next_asked()
+        assert asked.asked is not None
+        assert (asked.asked.target, asked.asked.argument) == (meant, "arg")
+        pair._from.refuse(asked, 126)
+        pair._from.settle()
+        assert ended(process)[0] == 126
+
+
+def test_names_that_are_none_are_not_asked_for(tmp_path: Path) -> None:
+    assert ended(type_command(tmp_path, "qrexec_client_vm", "a b", "test.Service"))[0] == 2
+    assert ended(type_command(tmp_path, "qrexec_client_vm", "work", "test/Service"))[0] == 2
+
+
+def test_a_local_program_is_connected_and_gives_the_code(pair: Pair, home: Path) -> None:
+    pair.work.service("test.Answer", 'read question; echo "answer to $question"')
+    process = pair.type("qrexec_client_vm", "work", "test.Answer", "sh", "-c", "echo q; cat >got; exit 3")
+    pair.allow()
+    assert ended(process) == (3, "")
+    assert (home / "got").read_text() == "answer to q\n"
+
+
+def test_a_local_program_that_does_not_exist_is_a_fault(pair: Pair) -> None:
+    pair.work.service("test.Answer", "cat")
+    process = pair.type("qrexec_client_vm", "work", "test.Answer", "/no/such/program")
+    pair.allow()
+    assert ended(process)[0] == 125
+
+
+def test_a_local_program_ended_by_a_signal_gives_128_and_its_number(pair: Pair) -> None:
+    pair.work.service("test.Answer", "cat")
+    process = pair.type("qrexec_client_vm", "work", "test.Answer", "sh", "-c", "kill -TERM $$")
+    pair.allow()
+    assert ended(process)[0] == 128 + 15
+
+
+def test_a_lost_host_ends_a_call_with_a_fault(pair: Pair) -> None:
+    process = pair.type("qrexec_client_vm", "work", "test.Service")
+    call = pair._from.next_asked()
+    pair._from.accept(call)
+    pair._from.drop(call)
+    pair._from.settle()
+    assert ended(process)[0] == 125
+    assert Stream.STDOUT not in call.ended
+
+
+def test_what_does_not_print_is_replaced_when_asked(pair: Pair) -> None:
+    pair.work.service("test.Evil", r"printf 'a\033]0;x\007b\377\n'")
+    process = pair.type("qrexec_client_vm", "-t", "work", "test.Evil")
+    pair.allow()
+    stdout, _ = process.communicate(timeout=PATIENCE)
+    assert stdout == b"a_]0;x\ab_\n"
