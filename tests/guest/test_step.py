@@ -2,13 +2,14 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from bento.wire.calls import GRANT_AT
 from bento.wire.channel import GREETING, NONCE_SIZE, PADDING, VERSION, greeting, seal_of
 from bento.wire.errors import WireError
-from bento.wire.frames import encode_frame
+from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import (
@@ -25,7 +26,7 @@ from bento.wire.rpc import (
     Stream,
     Window,
 )
-from tests.guest.harness import Agent, Host, Marks
+from tests.guest.harness import PATIENCE, Agent, Host, Marks, agent, connect
 
 IDENTITY = Identity(DomainName("work"), "AppVM", bytes(32), 0)
 
@@ -144,3 +145,20 @@ def test_a_shutdown_ends_the_agent_and_its_services(running: Agent, host: Host, 
         host.until(lambda: False)
     assert marks.lines(1) == ["over"]
     assert running.process.wait() == 0
+
+
+def test_an_agent_that_follows_a_crashed_one_makes_the_host_greet_again(tmp_path: Path) -> None:
+    with agent(tmp_path) as first:
+        with first.host() as host:
+            assert host.run("qubes.VMExec", "true").code == 0
+        first.process.kill()
+        first.process.wait()
+    (tmp_path / "channel.sock").unlink()
+    with agent(tmp_path) as second:
+        with connect(second.channel, second.process) as connection:
+            connection.settimeout(PATIENCE)
+            reader = FrameReader(seal=seal_of(os.urandom(NONCE_SIZE)))
+            with pytest.raises(WireError):
+                list(reader.feed(connection.recv(1 << 18)))
+        with second.host() as host:
+            assert host.run("qubes.VMExec", "true").code == 0

@@ -16,11 +16,8 @@ from bento.guest.agent import Agent
 from bento.guest.loop import READ, Loop
 from bento.guest.place import Place, domain_account, loopback_account
 from bento.guest.port import Port, open_channel
-from bento.wire.channel import PADDING
 
 RUN = "/run/bento"
-RESTARTED = f"{RUN}/agent.started"
-"""Exists once an agent has run since the machine started: whoever finds it follows one that crashed."""
 
 OPEN_FILES = 8192
 """Room for the most calls in both directions, at five files each at the utmost."""
@@ -44,20 +41,13 @@ def in_domain() -> int:
     loop = Loop()
     place = Place(
         services=("/usr/local/etc/qubes-rpc", "/etc/qubes-rpc"),
-        socket=f"{RUN}/agent.sock",
+        run=RUN,
         account=domain_account,
         adopt=adopt,
         power_off=partial(os.execv, "/usr/lib/bento/poweroff", ["poweroff"]),
     )
     agent = Agent(loop, place)
-    port = Port(loop, open_channel(), agent.hear)
-    agent.attach(port)
-    if os.path.exists(RESTARTED):
-        # The host still talks to the agent that crashed: bytes that are no frame make it greet anew.
-        port.write(PADDING)
-    os.makedirs(RUN, exist_ok=True)
-    with open(RESTARTED, "w"):
-        pass
+    agent.attach(Port(loop, open_channel(), agent.hear))
     loop.run()
     return 0
 
@@ -72,12 +62,11 @@ def survive() -> None:
 def loopback(path: str, root: str) -> int:
     import socket
 
-    os.makedirs(f"{root}/run", exist_ok=True)
     os.makedirs(f"{root}/home", exist_ok=True)
     loop = Loop()
     place = Place(
         services=(f"{root}/qubes-rpc",),
-        socket=f"{root}/run/agent.sock",
+        run=f"{root}/run",
         account=loopback_account(f"{root}/home"),
         adopt=lambda _: None,
         power_off=loop.stop,
@@ -91,8 +80,7 @@ def loopback(path: str, root: str) -> int:
         connection, _address = listener.accept()
         connection.setblocking(False)
         loop.forget(listener.fileno())
-        port = Port(loop, connection.detach(), agent.hear, gone)
-        agent.attach(port)
+        agent.attach(Port(loop, connection.detach(), agent.hear, gone))
 
     def gone() -> None:
         agent.detach()

@@ -5,6 +5,7 @@ ends all calls of that conversation, and the agent waits for the next greeting. 
 they do ends at most their own call.
 """
 
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -47,9 +48,17 @@ class Agent:
         self._talk: Talk | None = None
         self._identified = False
         self._clients: Clients | None = None
+        os.makedirs(place.run, exist_ok=True)
+        self._follows_a_crash = os.path.exists(place.started)
+        with open(place.started, "w"):
+            pass
 
     def attach(self, port: Port) -> None:
         self._port = port
+        if self._follows_a_crash:
+            # The host may still talk to the agent that crashed: bytes that are no frame make it greet anew.
+            port.write(PADDING)
+            self._follows_a_crash = False
 
     def detach(self) -> None:
         """The port is gone."""

@@ -42,12 +42,22 @@ class Account:
 class Place:
     services: tuple[str, ...]
     """Directories of services, the first that has one wins."""
-    socket: str
-    """Where local programs ask for calls."""
+    run: str
+    """The directory of what lasts as long as the machine runs."""
     account: Callable[[str], Account]
     """The account of that name, empty: the default one. `KeyError` if there is none."""
     adopt: Callable[[Identity], None]
     power_off: Callable[[], None]
+
+    @property
+    def socket(self) -> str:
+        """Where local programs ask for calls."""
+        return f"{self.run}/agent.sock"
+
+    @property
+    def started(self) -> str:
+        """A file that says that an agent has run here before: whoever finds it follows one that crashed."""
+        return f"{self.run}/agent.started"
 
 
 def domain_account(name: str) -> Account:

@@ -75,12 +75,12 @@ class Served:
 
     def end(self) -> None:
         """Hang up on the process, and on all that it started in its group, as a terminal does that is closed."""
-        # It is not reaped yet, so the number is still its own. A stopped process must run to see its end.
+        # Not reaped yet, so the number is still its own. A stopped process must run to see its end.
         for number in (signal.SIGHUP, signal.SIGCONT):
             try:
                 os.killpg(self._process.pid, number)
-            except (ProcessLookupError, PermissionError):
-                pass
+            except ProcessLookupError:  # so young that it leads no group yet
+                os.kill(self._process.pid, number)
         self._release()
         if self._code is None:
             self._loop.watch(self._process.pidfd, READ, self._reap)
