@@ -58,7 +58,6 @@ class Agent:
         if self._follows_a_crash:
             # The host may still talk to the agent that crashed: bytes that are no frame make it greet anew.
             port.write(PADDING)
-            self._follows_a_crash = False
 
     def detach(self) -> None:
         """The port is gone."""
@@ -85,6 +84,7 @@ class Agent:
         if found is None:
             return b""
         _, nonce, data = found
+        self._follows_a_crash = False
         self._reader = FrameReader(seal=seal_of(nonce))
         self._talk = Talk(self._port, seal_of(nonce))
         self._port.write(answer(nonce))
