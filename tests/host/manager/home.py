@@ -110,8 +110,13 @@ class Home:
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # A deadline would make it fail where it has to wait for a place in the backlog.
+            connection.connect(str(self.path / "run/manager.sock"))
+        except OSError:
+            connection.close()
+            raise
         connection.settimeout(PATIENCE)
-        connection.connect(str(self.path / "run/manager.sock"))
         return connection
 
     def send(

@@ -91,7 +91,8 @@ def run(prepare: Prepare, ready_fd: int | None = None) -> int:
                 _tell(ready_fd, "ready")
         return 0
     except (BentoError, WireError, OSError) as error:
-        log.critical("%s", error)
+        if log.hasHandlers():
+            log.critical("%s", error)
         _tell(ready_fd, f"error: {error}")
         print(f"bento: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
@@ -180,14 +181,18 @@ def _somebody_listens(places: Places) -> bool:
         return True
 
 
-def _listener(places: Places) -> socket.socket:
-    """The socket that systemd opened for us (sd_listen_fds(3)), or our own."""
+@contextlib.contextmanager
+def _listener(places: Places) -> Iterator[socket.socket]:
+    """The socket that systemd opened for us (sd_listen_fds(3)), or our own, which goes with us."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
-        listener = socket.socket(fileno=SOCKET_FROM_SYSTEMD)
-        listener.setblocking(False)
-        listener.set_inheritable(False)
-        return listener
-    return server.listen(places.socket)
+        with socket.socket(fileno=SOCKET_FROM_SYSTEMD) as listener:
+            listener.setblocking(False)
+            listener.set_inheritable(False)
+            yield listener
+    else:
+        with server.listen(places.socket) as listener:
+            yield listener
+        places.socket.unlink(missing_ok=True)
 
 
 def _allow_files() -> None:

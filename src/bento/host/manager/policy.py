@@ -1,5 +1,6 @@
 """The policy in force: the person's files, read again when one of them changed."""
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -47,7 +48,7 @@ class PolicyFiles:
             found = [path for path in self._directory.iterdir() if path.name.endswith(SUFFIX)]
             signature = {(p.name, s.st_ino, s.st_size, s.st_mtime_ns) for p in found for s in (p.stat(),)}
             if signature != self._signature:
-                self._policy = assemble((path.name, path.read_bytes()) for path in found)
+                self._policy = assemble((path.name, _read(path)) for path in found)
                 self._signature = signature
                 if isinstance(self._policy, PolicyBroken):
                     log.error("every call is denied until the policy is mended: %s", self._policy.fault)
@@ -57,3 +58,9 @@ class PolicyFiles:
             self._signature = None
             self._policy = PolicyBroken(fault, "")
         return self._policy
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():  # a FIFO would hold the manager up for ever
+        raise OSError(errno.EINVAL, "is not a plain file", str(path))
+    return path.read_bytes()

@@ -63,6 +63,8 @@ async def call(manager: Manager, request: Request) -> Reply:
     record = guest(manager, request)
     fields = lines(request.payload, "user", "rows", "columns", "autostart")
     service, _, argument = request.argument.partition("+")
+    if (autostart := fields.get("autostart", "yes")) not in ("yes", "no"):
+        raise Invalid("autostart is yes or no")
     try:
         leg = await manager.calls.open(
             record.name,
@@ -71,7 +73,7 @@ async def call(manager: Manager, request: Request) -> Reply:
             source=ADMIN,
             requested=TargetName(record.name),
             user=UserName.parse(fields["user"]) if fields.get("user") else "",
-            autostart=fields.get("autostart", "yes") == "yes",
+            autostart=autostart == "yes",
             rows=_cells(fields.get("rows", "0")),
             columns=_cells(fields.get("columns", "0")),
         )
