@@ -55,6 +55,14 @@ async def gone(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+async def fickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hangs up as soon as there is a session."""
+    say(writer, GREETING)
+    await hear(reader)
+    say(writer, {"return": {}})
+    writer.close()
+
+
 async def babbling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x00\xff no json\r\n")
     await reader.read()
@@ -79,6 +87,20 @@ async def excited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     while True:
         say(writer, event)
         await writer.drain()
+
+
+def answering(line: bytes) -> Peer:
+    """Greets, agrees, and answers the one command with these bytes."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        say(writer, GREETING)
+        await hear(reader)
+        say(writer, {"return": {}})
+        await hear(reader)
+        writer.write(line + b"\r\n")
+        await reader.read()
+
+    return peer
 
 
 def ask(tmp_path: Path, peer: Peer, *, deadline: float = A_HANG) -> MachineState:
@@ -122,10 +144,34 @@ def test_an_answer_without_sense_is_none(tmp_path: Path, answer: object) -> None
         ask(tmp_path, polite(answer))
 
 
-@pytest.mark.parametrize("peer", [gone, babbling, endless_line, deep, polite([]), polite({"error": 1})])
+@pytest.mark.parametrize("peer", [gone, fickle, babbling, endless_line, deep, polite([]), polite({"error": 1})])
 def test_a_qemu_that_breaks_the_protocol_is_unavailable(tmp_path: Path, peer: Peer) -> None:
     with pytest.raises(Unavailable):
         ask(tmp_path, peer)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 30_000,
+        b'{"return": ' + b"9" * 30_000 + b"}",
+        b'{"return": "\xff"}',
+        b'{"return": {}, "id": {}}',
+        b'{"return": {}, "id": []}',
+    ],
+    ids=["deep", "long number", "no text", "unhashable dict", "unhashable list"],
+)
+def test_no_json_of_a_taken_over_qemu_is_more_than_unavailable(tmp_path: Path, line: bytes) -> None:
+    with pytest.raises(Unavailable):
+        ask(tmp_path, answering(line))
+
+
+def test_qemus_words_are_one_short_printable_line(tmp_path: Path) -> None:
+    words = "\x1b]0;owned\x07\n2026-01-01 INFO call allowed" + "A" * 40_000
+    with pytest.raises(Unavailable) as refused:
+        ask(tmp_path, polite({"error": {"class": "GenericError", "desc": words}}))
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
 
 
 @pytest.mark.parametrize("peer", [silent, excited])

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from qemu.qmp import Message, QMPClient, QMPError
+from qemu.qmp import Message, QMPClient
 
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineState
@@ -21,6 +21,9 @@ logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 MAX_ANSWER = 64 << 10
 """Bytes of one message from QEMU; those we ask for have some hundred."""
+
+MAX_WORDS = 300
+"""Characters of QEMU's own explanation that are passed on."""
 
 
 async def execute(
@@ -35,12 +38,17 @@ async def execute(
             return await client.execute(command, arguments)
     except TimeoutError as error:
         raise Unavailable(f"QEMU did not answer within {deadline:g} seconds") from error
-    except (QMPError, OSError, EOFError) as error:
-        raise Unavailable(f"QEMU refused {command}: {error}") from error
+    except Exception as error:  # also what the library's JSON reader and its assertions raise: that is up to QEMU
+        raise Unavailable(f"QEMU refused {command}: {_one_line(str(error))}") from error
     finally:
         # It tells again what the command has told.
-        with contextlib.suppress(QMPError, OSError, EOFError):
+        with contextlib.suppress(Exception):
             await client.disconnect()
+
+
+def _one_line(untrusted: str) -> str:
+    """QEMU's words as part of a sentence that goes to the log, and to the person."""
+    return "".join(c if " " <= c <= "~" else "?" for c in untrusted[:MAX_WORDS])
 
 
 def _no_event(_event: Message) -> bool:
