@@ -128,7 +128,9 @@ def test_a_service_inherits_no_file_but_its_three(host: Host) -> None:
 
 
 def test_a_service_ignores_no_signal_that_the_agent_ignores(host: Host) -> None:
-    assert host.run(*command("grep", "SigIgn", "/proc/self/status")).stdout == b"SigIgn:\t0000000000000000\n"
+    line = bytes(host.run(*command("grep", "SigIgn", "/proc/self/status")).stdout).decode()
+    ignored = int(line.split()[1], 16)  # a bit a signal; others may be ignored by whoever runs the tests
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
 
 
 def test_a_service_that_leaves_its_stdout_to_a_daemon_keeps_its_caller_waiting(running: Agent, host: Host) -> None:
