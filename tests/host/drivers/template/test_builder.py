@@ -29,7 +29,7 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     programs, apt = tmp_path / "programs", tmp_path / "apt"
     programs.mkdir()
     apt.mkdir()
-    (apt / "sources.list").write_text("deb http://deb.debian.org/debian bookworm main\n")
+    (apt / "sources.list").write_text("deb http://mirror.example/debian bookworm main\n")
     monkeypatch.setattr(builder, "_PATH", f"{programs}:{builder._PATH}")
     monkeypatch.setattr(builder, "_APT", apt)
 

@@ -10,18 +10,18 @@ DEBIAN_12 = DISTRIBUTIONS["debian-12"]
 
 STOCK = """# the image's own
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example/debian
 Suites: bookworm bookworm-updates
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb deb-src
-URIs: http://deb.debian.org/debian-security
+URIs: http://mirror.example/debian-security
 Suites: bookworm-security
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
-MAIN = Source("http://deb.debian.org/debian", "bookworm", ("main",))
+MAIN = Source("http://mirror.example/debian", "bookworm", ("main",))
 
 
 def choose(**files: str) -> list[Source]:
@@ -30,11 +30,11 @@ def choose(**files: str) -> list[Source]:
 
 def test_the_distributions_own_entries_are_taken_in_both_styles() -> None:
     options = "[arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    assert choose(a_list=f"deb {options} http://deb.debian.org/debian bookworm main # x\n") == [MAIN]
+    assert choose(a_list=f"deb {options} http://mirror.example/debian bookworm main # x\n") == [MAIN]
     assert choose(debian_sources=STOCK) == [
         MAIN,
-        Source("http://deb.debian.org/debian", "bookworm-updates", ("main",)),
-        Source("http://deb.debian.org/debian-security", "bookworm-security", ("main", "contrib")),
+        Source("http://mirror.example/debian", "bookworm-updates", ("main",)),
+        Source("http://mirror.example/debian-security", "bookworm-security", ("main", "contrib")),
     ]
 
 
@@ -45,14 +45,14 @@ def test_the_distributions_own_entries_are_taken_in_both_styles() -> None:
         "deb https://apt.example.org bookworm main",
         "deb [signed-by=/usr/share/keyrings/example.gpg] https://apt.example.org/debian bookworm main",
         "deb https://download.example.org/linux/debian bookworm stable",
-        "deb http://deb.debian.org/debian trixie main",
-        "deb http://deb.debian.org/debian bookworm-backports main",
-        "deb-src http://deb.debian.org/debian bookworm main",
-        "# deb http://deb.debian.org/debian bookworm main",
+        "deb http://mirror.example/debian trixie main",
+        "deb http://mirror.example/debian bookworm-backports main",
+        "deb-src http://mirror.example/debian bookworm main",
+        "# deb http://mirror.example/debian bookworm main",
     ],
 )
 def test_a_third_partys_entry_fills_no_template(stranger: str) -> None:
-    assert choose(a_list=f"deb http://deb.debian.org/debian bookworm main\n{stranger}\n") == [MAIN]
+    assert choose(a_list=f"deb http://mirror.example/debian bookworm main\n{stranger}\n") == [MAIN]
 
 
 def test_an_entry_with_a_key_in_place_is_a_strangers() -> None:
@@ -70,13 +70,13 @@ def test_a_disabled_entry_does_not_count() -> None:
 
 
 def test_an_entry_that_stands_twice_is_asked_once() -> None:
-    assert choose(a_list="deb http://deb.debian.org/debian bookworm main\n", b_sources=STOCK)[0] == MAIN
-    assert len(choose(a_list="deb http://deb.debian.org/debian bookworm main\n", b_sources=STOCK)) == 3
+    assert choose(a_list="deb http://mirror.example/debian bookworm main\n", b_sources=STOCK)[0] == MAIN
+    assert len(choose(a_list="deb http://mirror.example/debian bookworm main\n", b_sources=STOCK)) == 3
 
 
 def test_updates_alone_make_no_distribution() -> None:
     with pytest.raises(Unavailable):
-        choose(a_list="deb http://deb.debian.org/debian bookworm-updates main\n")
+        choose(a_list="deb http://mirror.example/debian bookworm-updates main\n")
 
 
 def test_a_mirror_that_a_person_names_may_have_any_address() -> None:
