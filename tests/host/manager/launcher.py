@@ -4,6 +4,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 
 - a domain whose name begins with `mute` never answers: its machine is stopped as soon as it runs;
 - one whose name begins with `stillborn` loses its machine as soon as it runs;
+- one whose name begins with `deaf` never hears that it is to shut down;
 - the distribution `endless` is built for ever, `broken` never;
 - `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
@@ -27,9 +28,9 @@ from typing import Any
 from bento.host.drivers.fake.hypervisor import FakeHypervisor, FakeMachine
 from bento.host.drivers.files import FileStorage
 from bento.host.drivers.sqlite import SqliteStore
-from bento.host.manager import daemon, templates
+from bento.host.manager import brokers, daemon, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv
-from bento.host.manager.brokers import Nursery
+from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
@@ -58,6 +59,12 @@ class PretendedMachines(FakeHypervisor):
         if spec.name.startswith("stillborn"):
             await machine.kill()
         return machine
+
+
+class Deafening(Broker):
+    async def power_off(self) -> None:
+        if not self._domain.name.startswith("deaf"):
+            await super().power_off()
 
 
 class FillingStorage(FileStorage):
@@ -182,6 +189,7 @@ def die() -> None:
 
 if __name__ == "__main__":
     templates.PACK = (PACK, "/machine/guest/vde")
+    brokers.Broker = Deafening  # type: ignore[misc]
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     parser = argparse.ArgumentParser()

@@ -1,0 +1,189 @@
+"""The socket between the manager and a broker, from the manager's side."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+
+from bento.host.manager.brokers import Broker, End, Packets
+from bento.host.model.domain import Domain, DomainClass
+from bento.wire.control import MAX_PACKET, Asked, Begin, Ended, Ending, OpenConsole, PowerOff, Up, encode_packet
+from bento.wire.errors import WireError
+from bento.wire.names import DomainName, LabelName, ServiceArgument, ServiceName, TargetName
+from bento.wire.rpc import MAX_CALLS, ExitCode
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    async def in_time() -> T:
+        async with asyncio.timeout(60):
+            return await work
+
+    return asyncio.run(in_time())
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.settimeout(60)
+    return ours, theirs
+
+
+def test_closing_wakes_whoever_waits_to_receive() -> None:
+    async def story() -> None:
+        ours, theirs = pair()
+        with theirs:
+            packets = Packets(ours)
+            receiving = asyncio.create_task(packets.receive())
+            await asyncio.sleep(0)
+            packets.close()
+            assert await receiving == b""
+            assert theirs.recv(10) == b""
+
+    run(story())
+
+
+def test_closing_wakes_whoever_waits_to_send_and_spares_the_next_owner_of_the_number() -> None:
+    async def story() -> None:
+        ours, theirs = pair()
+        with theirs:
+            packets = Packets(ours)
+            number = ours.fileno()
+
+            async def send_for_ever() -> None:
+                while True:
+                    await packets.send(PowerOff())
+
+            sending = asyncio.create_task(send_for_ever())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            packets.close()
+            # The number goes to somebody else at once, who waits on it before the sender has noticed.
+            read, write = os.pipe()
+            os.dup2(write, number)
+            ready = asyncio.Event()
+            asyncio.get_running_loop().add_writer(number, ready.set)
+            with pytest.raises(ConnectionAbortedError):
+                await sending
+            await ready.wait()
+            asyncio.get_running_loop().remove_writer(number)
+            for fd in {read, write, number}:
+                os.close(fd)
+
+    run(story())
+
+
+def test_a_packet_that_is_too_large_is_an_error_and_files_that_come_along_are_closed() -> None:
+    async def story() -> None:
+        ours, theirs = pair()
+        with theirs:
+            packets = Packets(ours)
+            before = len(os.listdir("/proc/self/fd"))
+            socket.send_fds(theirs, [b"\x04\0\1"], [0, 1, 2])
+            assert await packets.receive() == b"\x04\0\1"
+            assert len(os.listdir("/proc/self/fd")) == before
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            theirs.send(bytes(MAX_PACKET + 1))
+            with pytest.raises(WireError):
+                await packets.receive()
+            packets.close()
+
+    run(story())
+
+
+DOMAIN = Domain(UUID(int=1), DomainName("work"), DomainClass.APP, LabelName("red"), None)
+
+
+def asked(token: int) -> Asked:
+    return Asked(token, ServiceName("test.Echo"), ServiceArgument(""), TargetName("vault"))
+
+
+async def refuse(_: Asked) -> ExitCode:
+    return ExitCode.REFUSED
+
+
+async def wait_for_ever(_: Asked) -> ExitCode:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
+
+
+def end_after(*packets: bytes, answer: Any = refuse) -> tuple[End, bool]:
+    """How a broker ends that sends these, and whether it was up."""
+
+    async def story() -> tuple[End, bool]:
+        ours, theirs = pair()
+        broker = Broker(DOMAIN, 1, ours)
+        with theirs:
+            for packet in packets:
+                theirs.send(packet)
+        end = await broker.serve(answer)
+        return end, await broker.up
+
+    return run(story())
+
+
+def test_a_broker_that_dies_without_a_word_may_be_replaced() -> None:
+    assert end_after(encode_packet(Up(1))) == (End(None, "its broker is gone without a word"), True)
+
+
+def test_a_broker_says_how_it_ended() -> None:
+    ended = encode_packet(Ended(Ending.VIOLATION, "the guest lies"))
+    assert end_after(ended) == (End(Ending.VIOLATION, "the guest lies"), False)
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [b"\xff"],
+        [encode_packet(Up(1)), encode_packet(Up(1))],
+        [encode_packet(PowerOff())],
+        [encode_packet(Begin(bytes(16), DomainName("work"), "AppVM", bytes(32), 0))],
+        [encode_packet(OpenConsole())],
+        [encode_packet(asked(0))[:-1]],
+    ],
+)
+def test_a_broker_that_says_what_it_may_not_is_at_an_end(packets: list[bytes]) -> None:
+    end, _ = end_after(*packets)
+    assert end.ending is Ending.VIOLATION
+    assert end.sentence.startswith("its broker sent")
+
+
+def test_a_broker_may_have_only_so_many_questions_open() -> None:
+    questions = [encode_packet(asked(token)) for token in range(MAX_CALLS)]
+
+    async def story() -> End:
+        ours, theirs = pair()
+        broker = Broker(DOMAIN, 1, ours)
+        serving = asyncio.create_task(broker.serve(wait_for_ever))
+        with theirs:
+            theirs.setblocking(False)
+            for packet in questions:
+                await asyncio.get_running_loop().sock_sendall(theirs, packet)
+            assert not serving.done()
+            await asyncio.get_running_loop().sock_sendall(theirs, encode_packet(asked(MAX_CALLS)))
+            return await serving
+
+    assert run(story()).ending is Ending.VIOLATION
+
+
+def test_a_question_whose_decision_fails_is_answered_all_the_same() -> None:
+    async def fail(_: Asked) -> ExitCode:
+        raise RuntimeError("a mistake")
+
+    async def story() -> bytes:
+        ours, theirs = pair()
+        broker = Broker(DOMAIN, 1, ours)
+        serving = asyncio.create_task(broker.serve(fail))
+        with theirs:
+            theirs.send(encode_packet(asked(7)))
+            theirs.setblocking(False)
+            reply = await asyncio.get_running_loop().sock_recv(theirs, 100)
+        await serving
+        return reply
+
+    reply = run(story())
+    assert reply[-1] == ExitCode.FAULT
