@@ -21,9 +21,10 @@ EMPTY = encode_frame(Data(0, Stream.STDOUT, b""))
 class Torrent:
     """A broker that has filled the leg with messages before anybody reads, and then says `last`."""
 
-    def __init__(self, last: bytes) -> None:
+    def __init__(self, last: bytes = b"") -> None:
         self.sent = 0
         self._last = last
+        self._leg: socket.socket | None = None
 
     async def open(self, _: Open, leg: socket.socket) -> None:
         self._leg = leg
@@ -32,6 +33,13 @@ class Torrent:
                 self.sent += leg.send(EMPTY * 100, socket.MSG_DONTWAIT)
         leg.send(self._last)
         leg.shutdown(socket.SHUT_WR)
+
+    async def errand(self) -> int:
+        try:
+            return await run_errand(cast(Broker, self), DomainName("work"), ("true",), seconds=60)
+        finally:
+            if self._leg:
+                self._leg.close()
 
 
 async def _turns_of_others(torrent: Torrent) -> int:
@@ -46,23 +54,22 @@ async def _turns_of_others(torrent: Torrent) -> int:
     working = asyncio.create_task(other())
     try:
         with contextlib.suppress(Unavailable):
-            await run_errand(cast(Broker, torrent), DomainName("work"), ("true",), seconds=60)
+            await torrent.errand()
     finally:
         working.cancel()
     return turns
 
 
 def test_a_torrent_from_a_broker_leaves_the_manager_time_for_others() -> None:
-    torrent = Torrent(b"")
+    torrent = Torrent()
     turns = asyncio.run(_turns_of_others(torrent))
     assert turns >= torrent.sent // READ_SIZE > 4
 
 
 def test_the_exit_code_behind_a_torrent_is_found() -> None:
-    torrent = Torrent(encode_frame(Exit(0, 7)))
-    assert asyncio.run(run_errand(cast(Broker, torrent), DomainName("work"), ("true",), seconds=60)) == 7
+    assert asyncio.run(Torrent(encode_frame(Exit(0, 7))).errand()) == 7
 
 
 def test_a_leg_that_ends_without_a_code_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="no exit code"):
-        asyncio.run(run_errand(cast(Broker, Torrent(b"")), DomainName("work"), ("true",), seconds=60))
+        asyncio.run(Torrent().errand())

@@ -20,6 +20,9 @@ from bento.wire.vmexec import encode_command
 
 EXEC = ServiceName("qubes.VMExec")
 
+READ_SIZE = 1 << 12
+"""Bytes a turn: what a hostile broker can put in as many is judged in a millisecond or two."""
+
 
 async def run_errand(broker: Broker, name: DomainName, argv: Sequence[str], *, seconds: float) -> int:
     """The exit code of `argv`, run as root in the domain; `Unavailable` when none comes within `seconds`."""
@@ -41,7 +44,9 @@ async def run_errand(broker: Broker, name: DomainName, argv: Sequence[str], *, s
 async def _exit_code(leg: socket.socket) -> int:
     reader = FrameReader()
     loop = asyncio.get_running_loop()
-    while untrusted := await loop.sock_recv(leg, 1 << 16):
+    while untrusted := await loop.sock_recv(leg, READ_SIZE):
+        # A read that finds something never waits: without this, whoever writes faster than we read has the manager.
+        await asyncio.sleep(0)
         for untrusted_tag, untrusted_payload in reader.feed(untrusted):
             match FROM_SERVER.decode(untrusted_tag, untrusted_payload):
                 case Exit(code=code):
