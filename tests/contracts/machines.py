@@ -33,6 +33,7 @@ VOLUME_BYTES = 2 << 30
 class World:
     """One kind of hypervisor on this host. `driver()` is a new driver, as a new manager makes it."""
 
+    kind: str
     directory: Path
     new_driver: Callable[[str], Hypervisor]
     template: Callable[[], Template]
@@ -113,7 +114,7 @@ def world_of(kind: str) -> Iterator[World]:
 
 
 def _qemu(directory: Path) -> World:
-    return World(directory, lambda home: QemuHypervisor(home, Accelerator.TCG), built_template)
+    return World("qemu", directory, lambda home: QemuHypervisor(home, Accelerator.TCG), built_template)
 
 
 def _fake(directory: Path) -> World:
@@ -121,7 +122,7 @@ def _fake(directory: Path) -> World:
     template = Template(directory, "")
     for path in (template.kernel, template.initrd, *(Path(d.path) for d in _read_only(template))):
         path.touch()
-    return World(directory, FakeHypervisor, lambda: template)
+    return World("fake", directory, FakeHypervisor, lambda: template)
 
 
 def _read_only(template: Template) -> list[Disk]:

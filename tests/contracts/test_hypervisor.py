@@ -176,6 +176,13 @@ def test_wait_returns_when_somebody_else_kills_it(world: World) -> None:
     assert processes_naming(spec.uuid) == []
 
 
+def test_a_machine_that_is_just_ending_is_no_error(world: World) -> None:
+    machine = started(world, world.spec())
+    os.kill(machine.pid, signal.SIGTERM if world.kind == "qemu" else signal.SIGKILL)
+    while world.run(machine.state()) is not MachineState.GONE:
+        pass
+
+
 def test_giving_up_a_wait_leaves_the_machine_running(world: World, machine: Machine) -> None:
     async def wait_a_little() -> None:
         waiting = asyncio.create_task(machine.wait())

@@ -3,6 +3,8 @@
 The same object whether this manager started the machine or found it again; it keeps no state of its own.
 """
 
+import asyncio
+import contextlib
 import socket
 from pathlib import Path
 from uuid import UUID
@@ -15,6 +17,7 @@ from bento.host.model.machine import MachineState, MachineUsage
 CHANNEL = "channel.sock"
 CONSOLE = "console.sock"
 QMP = "qmp.sock"
+ENDING_SECONDS = 2.0
 SOCKETS = (CHANNEL, CONSOLE, QMP)
 
 
@@ -47,8 +50,11 @@ class QemuMachine:
         try:
             return await qmp.query_state(self._run_dir / QMP, deadline=self._patience)
         except Unavailable:
-            if self._box.has_ended():
-                return MachineState.GONE
+            # QEMU closes its sockets a moment before it has ended.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENDING_SECONDS):
+                    await self._box.wait()
+                    return MachineState.GONE
             raise
 
     async def answers(self) -> bool:
