@@ -67,13 +67,17 @@ class Listener:
 class Nursery:
     """A real one, in a process of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *program: str) -> None:
+        """`program`: another one that becomes a nursery, as arguments of Python."""
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(DEADLINE)
         self._stderr = _unnamed_file()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-S", "-E", "-B", "-m", "bento.host.broker", "--control-fd", str(theirs.fileno())],
+                [
+                    *(sys.executable, "-S", "-E", "-B", *(program or ("-m", "bento.host.broker"))),
+                    *("--control-fd", str(theirs.fileno())),
+                ],
                 pass_fds=[theirs.fileno()],
                 cwd=TREE / "src",
                 stdin=subprocess.DEVNULL,

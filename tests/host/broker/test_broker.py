@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from bento.host.broker.nursery import NOBODY
 from bento.wire.control import Asked, Deny, Ended, Ending, PowerOff, Up
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import (
@@ -232,6 +233,28 @@ def test_a_fault_of_the_brokers_own_has_last_words(nursery: Nursery) -> None:
             work.hear()
     assert "the broker of work met a fault: WireError: 'PowerOff from the manager" in nursery.said()
     assert "packets.py:" in nursery.said()
+
+
+ONE_FORK = """
+import os, runpy, sys
+forks = [os.fork]
+def fork():
+    if not forks:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return forks.pop()()
+os.fork = fork
+runpy.run_module("bento.host.broker", run_name="__main__")
+"""
+
+
+def test_a_machine_that_cannot_fork_costs_nobody_the_broker_he_has() -> None:
+    with Nursery("-c", ONE_FORK) as nursery, domain(nursery) as work, domain(nursery, "bank") as bank:
+        assert bank.pid == NOBODY
+        with pytest.raises(Gone):
+            bank.hear()
+        work.begin()
+        work.settle()
+        assert "asked for a broker of bank, met a fault: BlockingIOError" in nursery.said()
 
 
 def test_a_broker_is_named_after_its_domain(nursery: Nursery) -> None:

@@ -216,6 +216,18 @@ def test_a_caller_that_dies_while_bytes_wait_for_it_is_told_of(nursery: Nursery)
             assert isinstance(message, Window)
 
 
+def test_a_guest_that_does_not_read_keeps_nothing_from_its_callers(nursery: Nursery) -> None:
+    with domain(nursery) as work:
+        guest = work.begin()
+        leg = work.open("test.Service")
+        guest.hear()
+        guest.say(*[Data(0, stream, pattern(1 << 16)) for stream in (1, 2) for _ in range(4)], Exit(0, 7))
+        for _ in range(20):  # what the guest does not read
+            work.open("test.Long", "a" * 65_000)
+        work.settle()
+        assert leg.outcome() == (pattern(1 << 16) * 4, pattern(1 << 16) * 4, 7)
+
+
 def test_all_that_a_server_said_before_it_went_arrives(nursery: Nursery) -> None:
     with domain(nursery) as work:
         guest = work.begin()

@@ -46,7 +46,7 @@ class Leg:
     def receive(self) -> Data | Eof | Resize | Exit | None:
         """Its next message; None: not now. `EOFError`: it is gone. `WireError`: it may not say that."""
         while (frame := next(self._frames, None)) is None:
-            untrusted = self.line.read(READ_SIZE)
+            untrusted = self.line.read(READ_SIZE) if self.line.readable else None
             if untrusted is None:
                 return None
             if not untrusted:

@@ -12,6 +12,7 @@ import traceback
 from ctypes import addressof, create_string_buffer
 from gc import freeze
 from types import FrameType
+from typing import NoReturn
 
 from bento.host.broker import packets
 from bento.host.broker.broker import Broker
@@ -21,6 +22,9 @@ from bento.wire.control import Spawn, Spawned, encode_packet
 
 FAULT = 70
 """Exit code of a broker that met a fault of its own (EX_SOFTWARE of sysexits.h)."""
+
+NOBODY = 0
+"""Process number of a broker that could not be forked."""
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 
@@ -38,15 +42,21 @@ def run(control: socket.socket) -> None:
         except EOFError:
             return
         assert isinstance(message, Spawn), "the manager only asks a nursery for brokers"
-        pid = os.fork()
-        if pid == 0:
-            _be_broker(message.name, files, me)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # The others live on; the manager finds nobody at the other end of the control socket.
+            say_fault(f"the nursery, asked for a broker of {message.name},", error)
+            pid = NOBODY
+        else:
+            if pid == 0:
+                _be_broker(message.name, files, me)
         for file in files:
             os.close(file)
         control.send(encode_packet(Spawned(pid)))
 
 
-def _be_broker(name: str, files: list[int], parent: int) -> None:
+def _be_broker(name: str, files: list[int], parent: int) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_all_but(files)

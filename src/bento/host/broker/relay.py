@@ -49,7 +49,8 @@ class Relay:
         self._tell = tell
         self._calls = Calls(Sender.HOST)
         self._legs: dict[int, Leg] = {}  # of open calls
-        self._ready: deque[Leg] = deque()
+        self._stirred: deque[Leg] = deque()  # something happened to their sockets
+        self._ready: deque[Leg] = deque()  # may have something to say
         self._slots = MAX_CALLS  # for calls that the guest serves; taken until the leg is closed
         self._waiting: deque[tuple[Open, socket.socket]] = deque()
         self._asked: dict[int, Ask] = {}  # by the guest, and not yet told to the manager
@@ -71,25 +72,15 @@ class Relay:
             request, sock = self._waiting.popleft()
             self._slots -= 1
             call = self._calls.begin()
-            self._channel.say(
-                Serve(
-                    call,
-                    request.service,
-                    request.argument,
-                    request.source,
-                    request.target,
-                    request.user,
-                    request.rows,
-                    request.columns,
-                )
-            )
-            self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._schedule)
+            what = request.service, request.argument, request.source, request.target
+            self._channel.say(Serve(call, *what, request.user, request.rows, request.columns))
+            self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._stirred.append)
 
     def connect(self, token: int, sock: socket.socket) -> None:
         """The guest's call may be; `sock` leads to its server, who learns of it if the guest gave up meanwhile."""
         if self._answered(token):
             self._say(Accepted(token))
-            self._legs[token] = Leg(self._loop, sock, token, Role.CALLER, self._schedule)
+            self._legs[token] = Leg(self._loop, sock, token, Role.CALLER, self._stirred.append)
         else:
             sock.close()
 
@@ -150,22 +141,25 @@ class Relay:
 
     @property
     def busy(self) -> bool:
-        return bool(self._ready) and (self._channel.room or self._over)
+        return bool(self._ready) and self._channel.room
 
     def turn(self) -> None:
-        """Give each leg that has something to do one turn."""
+        """Write to the legs that can be written to again; give each that has something to say one turn."""
+        while self._stirred:
+            leg = self._stirred.popleft()
+            if not leg.closed:
+                self._flush(leg)
+                self._schedule(leg)
         for _ in range(len(self._ready)):
-            if not self.busy:
+            if not self._channel.room:
                 return
             leg = self._ready.popleft()
             leg.scheduled = False
-            if not leg.closed:
-                self._flush(leg)
             if not (leg.closed or leg.finishing):
                 self._take(leg)
 
     def _schedule(self, leg: Leg) -> None:
-        if not leg.scheduled:
+        if not (leg.scheduled or leg.closed or leg.finishing):
             leg.scheduled = True
             self._ready.append(leg)
 
