@@ -12,9 +12,9 @@ ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | EPERM
 MACHINES = sorted(ARCHITECTURES)
 
 
-def judge(program: bytes, machine: str, number: int, third_argument: int = 0) -> int:
+def judge(program: bytes, machine: str, number: int, third_argument: int = 0, *, first_argument: int = 3) -> int:
     """What the kernel would do: the part of classic BPF (linux/filter.h) that filters are made of."""
-    data = struct.pack("=IIQ6Q", number, ARCHITECTURES[machine][1], 0, 0, 0, third_argument, 0, 0, 0)
+    data = struct.pack("=IIQ6Q", number, ARCHITECTURES[machine][1], 0, first_argument, 0, third_argument, 0, 0, 0)
     steps = list(struct.iter_unpack("=HBBI", program))
     loaded = at = 0
     while True:
@@ -65,6 +65,16 @@ def test_memory_is_never_executable(machine: str, name: str) -> None:
         for protection in range(16):
             executable = bool(protection & 4)
             assert judge(program, machine, number, protection) == (KILL if executable else ALLOW)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", ["ftruncate", "pwrite64", "pread64"])
+def test_the_standard_files_are_neither_cut_nor_rewritten(machine: str, name: str) -> None:
+    number = NUMBERS[name][ARCHITECTURES[machine][0]]
+    assert number is not None
+    program = compile_filter(machine, BROKER.allowed, BROKER.deadly)
+    for file in range(6):
+        assert judge(program, machine, number, first_argument=file) == (ALLOW if file > 2 else REFUSE)
 
 
 def test_a_call_in_another_numbering_is_deadly() -> None:

@@ -1,7 +1,9 @@
 """From names of system calls to a filter in the kernel (seccomp(2), classic BPF). Nothing here says which and why.
 
 What is allowed, is; what is deadly, kills the process at once; all the rest
-fails with EPERM. Memory can never be made executable, whatever is allowed.
+fails with EPERM. Memory can never be made executable, and the standard files
+(0 to 2, which belong to others too) be neither cut nor rewritten, whatever is
+allowed.
 Numbers: Linux's arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h (aarch64).
 """
@@ -102,9 +104,11 @@ REFUSE = 0x00050000 | EPERM  # SECCOMP_RET_ERRNO
 LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 EQUAL, AT_LEAST, ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP | BPF_K | BPF_JEQ, BPF_JGE, BPF_JSET
 RETURN = 0x06  # BPF_RET | BPF_K
-CALL, ARCHITECTURE, THIRD_ARGUMENT = 0, 4, 32  # offsets in struct seccomp_data, low word of little-endian
+# Offsets in struct seccomp_data, low word of little-endian.
+CALL, ARCHITECTURE, FIRST_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 32
 X32 = 0x40000000
 PROT_EXEC = 4
+ABOVE_STANDARD_FILES = 3
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 
@@ -134,6 +138,13 @@ def compile_filter(machine: str, allowed: Collection[str], deadly: Collection[st
                 _step(EQUAL, number, 0, 4),
                 _step(LOAD, THIRD_ARGUMENT),
                 *_when(ANY_BIT, PROT_EXEC, KILL),
+                _step(RETURN, ALLOW),
+            ]
+        elif name in ("ftruncate", "pread64", "pwrite64"):
+            program += [
+                _step(EQUAL, number, 0, 4),
+                _step(LOAD, FIRST_ARGUMENT),
+                *_unless(AT_LEAST, ABOVE_STANDARD_FILES, REFUSE),
                 _step(RETURN, ALLOW),
             ]
         else:
