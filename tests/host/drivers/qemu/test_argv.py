@@ -9,7 +9,7 @@ import pytest
 
 from bento.host.drivers.boxed import Mark, read_mark
 from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
-from bento.host.drivers.qemu.confine import SubUsers, confined, sub_users
+from bento.host.drivers.qemu.confine import Owners, SubUsers, confined, sub_users
 from bento.host.model.machine import Accelerator, Disk, MachineSpec
 from bento.wire.names import DomainName
 
@@ -123,11 +123,16 @@ def test_every_slot_has_its_own_user_and_none_has_the_first_or_the_last() -> Non
     for slot in (0, 4, -1):
         with pytest.raises(ValueError, match="slot"):
             users.of(slot)
-    assert list(users.uids()) == [1000, 1001, 1002, 1003]
+    assert [uid for uid in range(990, 1010) if uid in users] == [1000, 1001, 1002, 1003]
+
+
+def test_processes_of_the_person_and_of_machines_are_the_homes_own() -> None:
+    assert [uid for uid in range(12) if uid in Owners(2, SubUsers(5, 50, 3))] == [2, 5, 6, 7]
+    assert [uid for uid in range(12) if uid in Owners(2, None)] == [2]
 
 
 def test_the_box_shows_nothing_but_usr() -> None:
-    words = confined(["qemu"], user=(7, 8), ready=9)
+    words = confined(["qemu"], user=(7, 8), ready=9, sieve=5, file_size=4096)
     shown = [
         word for option in ("--ro-bind", "--bind", "--dev-bind", "--dev", "--tmpfs") for word in after(option, words)
     ]
@@ -136,14 +141,15 @@ def test_the_box_shows_nothing_but_usr() -> None:
 
 
 def test_the_box_shows_kvm_where_it_is_used() -> None:
-    assert "/dev/kvm" in after("--dev-bind", confined(["qemu"], user=None, devices=["/dev/kvm"], ready=9))
+    words = confined(["qemu"], user=None, devices=["/dev/kvm"], ready=9, sieve=5, file_size=4096)
+    assert "/dev/kvm" in after("--dev-bind", words)
 
 
 def test_the_box_does_not_die_with_the_manager() -> None:
-    assert "--die-with-parent" not in confined(["qemu"], user=(7, 8), ready=9)
+    assert "--die-with-parent" not in confined(["qemu"], user=(7, 8), ready=9, sieve=5, file_size=4096)
 
 
 def test_the_user_is_changed_before_the_box_is_made() -> None:
-    words = confined(["qemu"], user=(7, 8), ready=9)
+    words = confined(["qemu"], user=(7, 8), ready=9, sieve=5, file_size=4096)
     assert words.index("--map-users=7,1,1") < words.index("--map-groups=8,1,1") < words.index("bwrap")
-    assert "unshare" not in confined(["qemu"], user=None, ready=9)
+    assert "unshare" not in confined(["qemu"], user=None, ready=9, sieve=5, file_size=4096)

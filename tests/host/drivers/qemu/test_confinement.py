@@ -15,7 +15,7 @@ import pytest
 
 from bento.host.drivers.boxed import Mark
 from bento.host.drivers.qemu import hypervisor, qmp
-from bento.host.drivers.qemu.hypervisor import QemuHypervisor, explain
+from bento.host.drivers.qemu.hypervisor import QemuHypervisor, explain, is_open_to_all
 from bento.host.drivers.qemu.machine import QMP, SOCKETS
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, Disk, MachineSpec
@@ -144,7 +144,7 @@ def test_a_disk_has_one_writer(world: World, machine: Machine, spec: MachineSpec
 
 
 def test_without_sub_users_it_runs_as_the_person_in_the_same_box(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hypervisor, "find_sub_users", lambda _accelerator: None)
+    monkeypatch.setattr(hypervisor, "find_sub_users", lambda: None)
     driver = QemuHypervisor(world.home, Accelerator.TCG)
     assert not driver.separate_users
     lone = world.run(driver.launch(world.spec()))
@@ -210,6 +210,21 @@ def test_a_machine_that_no_longer_answers_is_not_adopted_but_ended(world: World)
     machine_dirs = {spec.uuid: spec.run_dir}
     assert world.run(impatient.adopt(machine_dirs)) == {}
     assert processes_naming(spec.uuid) == []
+
+
+def test_the_last_words_of_a_qemu_are_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    doomed = world.run(world.driver().launch(world.spec()))
+    os.kill(doomed.pid, signal.SIGTERM)
+    world.run(doomed.wait())
+    assert "terminating on signal 15" in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o666, True), (0o660, False), (0o662, False), (0o664, False)])
+def test_a_device_is_open_to_other_users_if_all_may_read_and_write(tmp_path: Path, mode: int, is_open: bool) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    device.chmod(mode)
+    assert is_open_to_all(device) is is_open
 
 
 def test_an_unknown_failure_is_told_by_qemus_last_line(spec: MachineSpec) -> None:

@@ -26,8 +26,19 @@ class SubUsers:
             raise ValueError(f"slot {slot} is not below {self.count}")
         return self.first_uid + slot, self.first_gid + slot
 
-    def uids(self) -> range:
-        return range(self.first_uid, self.first_uid + self.count)
+    def __contains__(self, uid: object) -> bool:
+        return uid in range(self.first_uid, self.first_uid + self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whom the processes of a home may belong to: the person, and the users kept for machines."""
+
+    person: int
+    machines: SubUsers | None
+
+    def __contains__(self, uid: object) -> bool:
+        return uid == self.person or (self.machines is not None and uid in self.machines)
 
 
 def sub_users(subuid: str, subgid: str, login: str, uid: int) -> SubUsers | None:
@@ -50,17 +61,26 @@ def _range_of(text: str, login: str, uid: int) -> tuple[int, int] | None:
 
 
 def confined(
-    command: Sequence[str], *, user: tuple[int, int] | None, devices: Iterable[str] = (), ready: int
+    command: Sequence[str],
+    *,
+    user: tuple[int, int] | None,
+    devices: Iterable[str] = (),
+    ready: int,
+    sieve: int,
+    file_size: int,
 ) -> list[str]:
     """`command` in its box. `user` None: as the person, where the machine has no other users to give.
 
-    The fd `ready` is told when the box stands.
+    The fd `ready` is told when the box stands; from `sieve` comes the filter of system calls (`sieve.py`). No file
+    grows beyond `file_size` bytes.
     """
     return [
         *("prlimit", "--core=0:0"),  # a crash must not write what a guest kept in memory to the host's disk
+        # Whoever has taken QEMU over could make its volumes and its memory larger than they are, without a bound.
+        f"--fsize={file_size}:{file_size}",
         *("choom", "--adjust", "300", "--"),  # when memory runs out a machine goes before the person's desktop
         *(_as_user(*user) if user else ()),
-        *_box(devices, ready),
+        *_box(devices, ready, sieve),
         "--",
         *command,
     ]
@@ -74,7 +94,7 @@ def _as_user(uid: int, gid: int) -> list[str]:
     ]
 
 
-def _box(devices: Iterable[str], ready: int) -> list[str]:
+def _box(devices: Iterable[str], ready: int, sieve: int) -> list[str]:
     # No --die-with-parent: machines outlive the manager. As process 1 of its namespace QEMU takes all with it.
     argv = [
         "bwrap",
@@ -84,8 +104,8 @@ def _box(devices: Iterable[str], ready: int) -> list[str]:
         "--as-pid-1",
         "--new-session",
         "--clearenv",
-        "--info-fd",
-        str(ready),
+        *("--info-fd", str(ready)),
+        *("--seccomp", str(sieve)),
     ]
     argv += ["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
     # QEMU reopens its files by /proc/self/fd; it probes for file locks that work on /dev/null.

@@ -5,8 +5,8 @@ user that could open none of it.
 """
 
 import asyncio
-import getpass
 import os
+import pwd
 import shlex
 import shutil
 import stat
@@ -19,8 +19,9 @@ from uuid import UUID
 from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, listen, spawn
 from bento.host.drivers.qemu import qmp
 from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
-from bento.host.drivers.qemu.confine import KVM_DEVICE, SubUsers, confined, sub_users
+from bento.host.drivers.qemu.confine import KVM_DEVICE, Owners, SubUsers, confined, sub_users
 from bento.host.drivers.qemu.machine import CHANNEL, CONSOLE, QMP, SOCKETS, QemuMachine
+from bento.host.drivers.qemu.sieve import sieve
 from bento.host.drivers.qemu.tsc import TscMeter
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, MachineSpec
@@ -40,8 +41,10 @@ class QemuHypervisor:
         self._home = home
         self._patience = patience
         self._accelerator = accelerator
-        self._users = find_sub_users(accelerator)
-        self._owners = {os.getuid(), *(self._users.uids() if self._users else ())}
+        users = find_sub_users()
+        # Also those of an earlier manager that could use KVM, or could not.
+        self._owners = Owners(os.getuid(), users)
+        self._users = users if accelerator is Accelerator.TCG or is_open_to_all(Path(KVM_DEVICE)) else None
         self._tsc = TscMeter()
 
     @property
@@ -59,7 +62,7 @@ class QemuHypervisor:
             await self._start(spec, said)
             try:
                 await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
-                return await self._find(spec)
+                return await self._find(spec, said)
             except Unavailable as error:
                 raise Unavailable(explain(spec, said.text() or str(error))) from error
         except BaseException:
@@ -91,9 +94,12 @@ class QemuHypervisor:
         with ExitStack() as ours:
             fds = _open_all(spec, ours, foreign_user=self.separate_users)
             command = qemu_argv(program, spec, fds, home=self._home, accelerator=self._accelerator, tsc_khz=tsc_khz)
-            box = partial(confined, command, user=self._user(spec), devices=_devices(self._accelerator))
+            filters = _in_memory(sieve(), ours)
+            largest = max(os.fstat(fd).st_size for fd in (fds.ram, *fds.disks))
+            devices = _devices(self._accelerator)
+            box = partial(confined, command, user=self._user(spec), devices=devices, sieve=filters, file_size=largest)
             # Our copies close when the box has its own: a socket of a dead QEMU must refuse connections.
-            await spawn(lambda ready: box(ready=ready), inherit=fds.all(), said=said)
+            await spawn(lambda ready: box(ready=ready), inherit=(*fds.all(), filters), said=said)
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
         try:
@@ -101,25 +107,27 @@ class QemuHypervisor:
         except ValueError as error:
             raise Unavailable(f"no host user is left for {spec.name}; give yourself more in /etc/subuid") from error
 
-    async def _find(self, spec: MachineSpec) -> QemuMachine:
+    async def _find(self, spec: MachineSpec, said: Said) -> QemuMachine:
         for box in await find_boxes(self._home, self._owners):
             if box.uuid == spec.uuid and box.pid is not None:
-                return QemuMachine(box, box.pid, spec.run_dir, self._patience)
+                return QemuMachine(box, box.pid, spec.run_dir, self._patience, said)
         raise Unavailable(f"QEMU of {spec.name} ended at once")
 
 
-def find_sub_users(accelerator: Accelerator) -> SubUsers | None:
-    """The host users that machines can run as here; None if there are none, or if KVM is not open to them."""
+def find_sub_users() -> SubUsers | None:
+    """The host users that machines can run as here; None if this account has none."""
     if shutil.which("newuidmap") is None:
         return None
-    if accelerator is Accelerator.KVM and stat.S_IMODE(os.stat(KVM_DEVICE).st_mode) & 0o006 != 0o006:
-        # Groups and access lists of the person don't count for a subordinate user.
-        return None
     try:
-        subuid, subgid = Path("/etc/subuid").read_text(), Path("/etc/subgid").read_text()
-    except OSError:
+        login = pwd.getpwuid(os.getuid()).pw_name
+        return sub_users(Path("/etc/subuid").read_text(), Path("/etc/subgid").read_text(), login, os.getuid())
+    except (OSError, KeyError):
         return None
-    return sub_users(subuid, subgid, getpass.getuser(), os.getuid())
+
+
+def is_open_to_all(device: Path) -> bool:
+    """Whether a subordinate user may use it: the person's groups and access lists don't count for one."""
+    return stat.S_IMODE(device.stat().st_mode) & 0o006 == 0o006
 
 
 def explain(spec: MachineSpec, words: str) -> str:
@@ -151,6 +159,14 @@ def _open_all(spec: MachineSpec, ours: ExitStack, *, foreign_user: bool) -> Fds:
     except OSError as error:
         raise Unavailable(f"{spec.name} cannot start: {error.strerror}: {error.filename or spec.run_dir}") from error
     return Fds(ram, kernel, initrd, tuple(disks), *sockets)
+
+
+def _in_memory(content: bytes, ours: ExitStack) -> int:
+    """A file to read `content` from."""
+    fd = os.memfd_create("bento-sieve", os.MFD_CLOEXEC)
+    ours.callback(os.close, fd)
+    os.pwrite(fd, content, 0)
+    return fd
 
 
 def _open(spec: MachineSpec, path: Path, mode: int) -> int:

@@ -5,14 +5,17 @@ The same object whether this manager started the machine or found it again; it k
 
 import asyncio
 import contextlib
+import logging
 import socket
 from pathlib import Path
 from uuid import UUID
 
-from bento.host.drivers.boxed import Box, connect, usage_of
+from bento.host.drivers.boxed import Box, Said, connect, usage_of
 from bento.host.drivers.qemu import qmp
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineState, MachineUsage
+
+log = logging.getLogger(__name__)
 
 CHANNEL = "channel.sock"
 CONSOLE = "console.sock"
@@ -22,13 +25,14 @@ SOCKETS = (CHANNEL, CONSOLE, QMP)
 
 
 class QemuMachine:
-    """`patience`: seconds that QEMU may take to answer."""
+    """`patience`: seconds that QEMU may take to answer. `said`: what it prints, where this manager started it."""
 
-    def __init__(self, box: Box, pid: int, run_dir: Path, patience: float) -> None:
+    def __init__(self, box: Box, pid: int, run_dir: Path, patience: float, said: Said | None = None) -> None:
         self._box = box
         self._pid = pid
         self._run_dir = run_dir
         self._patience = patience
+        self._said = said
 
     @property
     def uuid(self) -> UUID:
@@ -76,6 +80,8 @@ class QemuMachine:
 
     async def wait(self) -> None:
         await self._box.wait()
+        if self._said and (words := self._said.text()):
+            log.warning("QEMU of machine %s has ended; its last words: %s", self.uuid, words.splitlines()[-1])
 
     async def usage(self) -> MachineUsage:
         return await usage_of([self._pid])
