@@ -146,9 +146,9 @@ class Lifecycle:
         live = self._live.get(name)
         if live is None:
             raise Conflict(f"'{name}' does not run", actual=PowerState.HALTED, required=PowerState.RUNNING)
-        if live.starting and not live.starting.done():
-            live.unwanted.set()  # no cancellation, which would also interrupt the undoing
-        elif live.machine:
+        live.unwanted.set()
+        # A start is not cancelled, which would also interrupt its undoing: it looks for itself.
+        if live.machine and not (live.starting and not live.starting.done()):
             await live.machine.kill()
         await live.halted.wait()
 
@@ -375,10 +375,10 @@ class Lifecycle:
             raise live.failure
 
     async def _is_gone(self, live: Live) -> bool:
-        """Whether the machine has ended, even if its keeper does not know yet."""
+        """Whether the machine has ended, or is just being killed, even if its keeper does not know yet."""
         assert live.machine
         try:
-            return live.gone.is_set() or await live.machine.state() is MachineState.GONE
+            return live.gone.is_set() or live.unwanted.is_set() or await live.machine.state() is MachineState.GONE
         except BentoError:
             return False
 
@@ -411,13 +411,13 @@ class Lifecycle:
             await self._machines.take_away(self._inventory.get(name))
             shutil.rmtree(self._places.machine(live.uuid), ignore_errors=True)
             self._inventory.change(name, run=None)
+            await self._templates.sweep()
         except (BentoError, OSError) as error:
             log.error("%s is halted, but not all that it left could be taken away: %s", name, error)
         finally:
             self._forget(live)
         log.info("%s is halted", name)
         self._events.tell(name, "domain-shutdown")
-        await self._templates.sweep()
 
     def _forget(self, live: Live) -> None:
         live.move(Step.GONE)

@@ -24,7 +24,7 @@ class Live:
     """Why its broker is not replaced."""
     starting: asyncio.Task[None] | None = None
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by a kill while it starts."""
+    """Set by a kill."""
     packed: bool = False
     """A TemplateVM's root lies packed on its next-root volume."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
