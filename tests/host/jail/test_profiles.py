@@ -54,6 +54,7 @@ REFUSED = {
     "sleep": "time.sleep(0.0001)",
     "read a file": "os.read(log, 1)",
     "cut the manager's log, which is its stderr": "os.ftruncate(2, 0)",
+    "map a file it has": "mmap.mmap(log, 4096)",
     "learn its number": "call(39 if machine == 'x86_64' else 172)",
 }
 
@@ -75,6 +76,7 @@ def attempt(tree: Path, what: str, *, confined: bool, profile: str = "BROKER") -
     script = f"""{PRELUDE}
 confined = {confined}
 os.dup2(log, 2)
+os.ftruncate(log, 4096)
 poll = select.epoll()
 folder = os.open('/', os.O_RDONLY)
 true = os.open('/bin/true', os.O_RDONLY)

@@ -12,9 +12,9 @@ ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | EPERM
 MACHINES = sorted(ARCHITECTURES)
 
 
-def judge(program: bytes, machine: str, number: int, third_argument: int = 0, *, first_argument: int = 3) -> int:
+def judge(program: bytes, machine: str, number: int, arguments: tuple[int, int, int, int] = (3, 0, 0, 0x22)) -> int:
     """What the kernel would do: the part of classic BPF (linux/filter.h) that filters are made of."""
-    data = struct.pack("=IIQ6Q", number, ARCHITECTURES[machine][1], 0, first_argument, 0, third_argument, 0, 0, 0)
+    data = struct.pack("=IIQ6Q", number, ARCHITECTURES[machine][1], 0, *arguments, 0, 0)
     steps = list(struct.iter_unpack("=HBBI", program))
     loaded = at = 0
     while True:
@@ -64,7 +64,18 @@ def test_memory_is_never_executable(machine: str, name: str) -> None:
         program = compile_filter(machine, profile.allowed, profile.deadly)
         for protection in range(16):
             executable = bool(protection & 4)
-            assert judge(program, machine, number, protection) == (KILL if executable else ALLOW)
+            assert judge(program, machine, number, (0, 0, protection, 0x22)) == (KILL if executable else ALLOW)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_memory_is_never_a_files(machine: str) -> None:
+    number = NUMBERS["mmap"][ARCHITECTURES[machine][0]]
+    assert number is not None
+    for profile in (BROKER, NURSERY):
+        program = compile_filter(machine, profile.allowed, profile.deadly)
+        for flags in range(64):
+            anonymous = bool(flags & 0x20)
+            assert judge(program, machine, number, (0, 4096, 3, flags)) == (ALLOW if anonymous else REFUSE)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -74,7 +85,7 @@ def test_the_standard_files_are_neither_cut_nor_rewritten(machine: str, name: st
     assert number is not None
     program = compile_filter(machine, BROKER.allowed, BROKER.deadly)
     for file in range(6):
-        assert judge(program, machine, number, first_argument=file) == (ALLOW if file > 2 else REFUSE)
+        assert judge(program, machine, number, (file, 0, 0, 0)) == (ALLOW if file > 2 else REFUSE)
 
 
 def test_a_call_in_another_numbering_is_deadly() -> None:

@@ -1,9 +1,10 @@
 """From names of system calls to a filter in the kernel (seccomp(2), classic BPF). Nothing here says which and why.
 
 What is allowed, is; what is deadly, kills the process at once; all the rest
-fails with EPERM. Memory can never be made executable, and the standard files
-(0 to 2, which belong to others too) be neither cut nor rewritten, whatever is
-allowed.
+fails with EPERM. Whatever is allowed, memory can never be made executable or be
+a file's, and the standard files (0 to 2, which belong to others too) be neither
+cut nor rewritten.
+
 Numbers: Linux's arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h (aarch64).
 """
@@ -105,9 +106,9 @@ LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 EQUAL, AT_LEAST, ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP | BPF_K | BPF_JEQ, BPF_JGE, BPF_JSET
 RETURN = 0x06  # BPF_RET | BPF_K
 # Offsets in struct seccomp_data, low word of little-endian.
-CALL, ARCHITECTURE, FIRST_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 32
+CALL, ARCHITECTURE, FIRST_ARGUMENT, THIRD_ARGUMENT, FOURTH_ARGUMENT = 0, 4, 16, 32, 40
 X32 = 0x40000000
-PROT_EXEC = 4
+PROT_EXEC, MAP_ANONYMOUS = 0x4, 0x20
 ABOVE_STANDARD_FILES = 3
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
@@ -133,28 +134,28 @@ def compile_filter(machine: str, allowed: Collection[str], deadly: Collection[st
         number = NUMBERS[name][column]
         if number is None:
             continue
-        if name in ("mmap", "mprotect"):
-            program += [
-                _step(EQUAL, number, 0, 4),
-                _step(LOAD, THIRD_ARGUMENT),
-                *_when(ANY_BIT, PROT_EXEC, KILL),
-                _step(RETURN, ALLOW),
-            ]
-        elif name in ("ftruncate", "pread64", "pwrite64"):
-            program += [
-                _step(EQUAL, number, 0, 4),
-                _step(LOAD, FIRST_ARGUMENT),
-                *_unless(AT_LEAST, ABOVE_STANDARD_FILES, REFUSE),
-                _step(RETURN, ALLOW),
-            ]
-        else:
-            program += _when(EQUAL, number, ALLOW)
+        steps = [*_conditions(name), _step(RETURN, ALLOW)]
+        program += [_step(EQUAL, number, 0, len(steps)), *steps]
     for name in sorted(deadly):
         number = NUMBERS[name][column]
         if number is not None:
             program += _when(EQUAL, number, KILL)
     program.append(_step(RETURN, REFUSE))
     return b"".join(program)
+
+
+def _conditions(name: str) -> list[bytes]:
+    """Steps that end the judgement early where a call's arguments are not what anybody allowed would give."""
+    never_executable = [_step(LOAD, THIRD_ARGUMENT), *_when(ANY_BIT, PROT_EXEC, KILL)]
+    match name:
+        case "mprotect":
+            return never_executable
+        case "mmap":
+            return [*never_executable, _step(LOAD, FOURTH_ARGUMENT), *_unless(ANY_BIT, MAP_ANONYMOUS, REFUSE)]
+        case "ftruncate" | "pread64" | "pwrite64":
+            return [_step(LOAD, FIRST_ARGUMENT), *_unless(AT_LEAST, ABOVE_STANDARD_FILES, REFUSE)]
+        case _:
+            return []
 
 
 def install(program: bytes) -> None:
