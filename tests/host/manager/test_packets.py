@@ -170,6 +170,34 @@ def test_a_broker_may_have_only_so_many_questions_open() -> None:
     assert run(story()).ending is Ending.VIOLATION
 
 
+def test_a_question_that_follows_at_once_on_the_answer_to_another_is_not_one_too_many() -> None:
+    async def story() -> bool:
+        ours, theirs = pair()
+        broker = Broker(DOMAIN, 1, ours)
+        now = asyncio.Event()
+
+        async def decide(_: Asked) -> ExitCode:
+            await now.wait()
+            return ExitCode.REFUSED
+
+        serving = asyncio.create_task(broker.serve(decide))
+        with theirs:
+            theirs.setblocking(False)
+            for token in range(MAX_CALLS):
+                await asyncio.get_running_loop().sock_sendall(theirs, encode_packet(asked(token)))
+            await asyncio.sleep(0)
+            theirs.send(encode_packet(asked(MAX_CALLS)))
+            await asyncio.sleep(0)  # now the manager is about to read it, but first
+            now.set()
+            for _ in range(MAX_CALLS + 1):
+                await asyncio.get_running_loop().sock_recv(theirs, 100)
+            still = not serving.done()
+        await serving
+        return still
+
+    assert run(story())
+
+
 def test_a_question_whose_decision_fails_is_answered_all_the_same() -> None:
     async def fail(_: Asked) -> ExitCode:
         raise RuntimeError("a mistake")

@@ -188,16 +188,14 @@ class Broker:
                 case Up() if not self.up.done():
                     self.up.set_result(True)
                 case Asked() as asked if len(open_questions) < MAX_CALLS:
-                    task = asyncio.create_task(self._answer(asked, answer))
-                    open_questions.add(task)
-                    task.add_done_callback(open_questions.discard)
+                    open_questions.add(asyncio.create_task(self._answer(asked, answer, open_questions)))
                 case Ended() as ended:
                     return End(Ending(ended.ending), ended.sentence)
                 case other:
                     return End(Ending.VIOLATION, f"its broker sent {type(other).__name__} when it may not")
         return End(None, "its broker is gone without a word")
 
-    async def _answer(self, asked: Asked, answer: Question) -> None:
+    async def _answer(self, asked: Asked, answer: Question, open_questions: set[asyncio.Task[None]]) -> None:
         try:
             answered = await answer(asked)
         except Exception:
@@ -211,6 +209,10 @@ class Broker:
                     await self._send(Connect(asked.token), answered)
         except OSError:
             log.info("%s: its broker ended before call %d was answered", self._domain.name, asked.token)
+        finally:
+            # Not when the task is done, which is a turn later: its broker may have asked the next by then.
+            if task := asyncio.current_task():
+                open_questions.discard(task)
 
 
 class Nursery:
