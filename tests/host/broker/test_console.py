@@ -1,6 +1,9 @@
 """The serial console: a log that stays small and keeps the end, and terminals that come and go."""
 
+import os
+
 from bento.host.broker.console import CHUNK, LOG_LIMIT, TYPED_ROOM
+from bento.host.jail.profiles import BROKER
 from bento.wire.control import Ending
 from tests.host.broker.house import Domain, Nursery, domain, is_writable, read_until
 
@@ -33,6 +36,17 @@ def test_the_log_stays_small_and_keeps_the_end(nursery: Nursery) -> None:
         logged = work.logged()
         assert LOG_LIMIT // 2 <= len(logged) <= LOG_LIMIT
         assert (printed + MARK).endswith(logged)
+
+
+def test_a_log_that_may_not_grow_any_more_is_cut_all_the_same(nursery: Nursery) -> None:
+    with domain(nursery) as work:
+        assert BROKER.limits
+        os.ftruncate(work.log, BROKER.limits.file_size)  # by a broker that a guest had taken over
+        with domain(nursery, log=work.log) as again:
+            say(again, b"news")
+            logged = again.logged()
+            assert logged.endswith(b"news" + MARK)
+            assert len(logged) <= LOG_LIMIT
 
 
 def test_a_broker_goes_on_where_the_log_of_an_earlier_one_ends(nursery: Nursery) -> None:

@@ -84,10 +84,10 @@ class Console:
 
     def _keep(self, untrusted: bytes) -> None:
         try:
-            self._size += os.pwrite(self._log, untrusted, self._size)
-            if self._size > LOG_LIMIT:
+            if self._size > LOG_LIMIT:  # first, so that not even a file that may not grow any more stays as it is
                 newer = os.pread(self._log, LOG_LIMIT // 2, self._size - LOG_LIMIT // 2)
                 os.ftruncate(self._log, os.pwrite(self._log, newer, 0))
                 self._size = len(newer)
+            self._size += os.pwrite(self._log, untrusted, self._size)
         except OSError:
             pass  # a full disk costs console lines, not calls
