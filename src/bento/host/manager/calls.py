@@ -10,6 +10,7 @@ import socket
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
+from bento.host.manager.reports import Reports
 from bento.host.model.domain import ADMIN, PowerState
 from bento.host.model.errors import BentoError, Conflict, Unavailable
 from bento.host.policy.decide import Allowed, Call, Denied, decide
@@ -17,8 +18,6 @@ from bento.host.policy.world import DomainFacts, World
 from bento.wire.control import Asked, Open
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import ExitCode
-
-log = logging.getLogger(__name__)
 
 TRIES = 3
 """Brokers that are asked for one call: one that just died never got it, and its successor is waited for."""
@@ -29,19 +28,22 @@ class Calls:
         self._inventory = inventory
         self._policy = policy
         self._lifecycle = lifecycle
+        self._reports = Reports()
 
     async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
         """What becomes of a call that a program in `source` asked for: a leg to its server, or a code."""
         call = Call(source, asked.service, asked.argument, asked.target)
         match decide(self._policy.current(), call, self._world()):
             case Denied(sentence=sentence):
-                log.warning("call denied: %s", sentence)
+                self._reports.say(source, logging.WARNING, f"call denied: {sentence}")
                 return ExitCode.REFUSED
             case Allowed(target=target) if target == ADMIN:
-                log.warning("call allowed, but %s has no service %s: %s asked", ADMIN, asked.service, source)
+                what = f"call allowed, but {ADMIN} has no service {asked.service}: {source} asked"
+                self._reports.say(source, logging.WARNING, what)
                 return ExitCode.NOT_FOUND
             case Allowed(target=target, user=user, autostart=autostart, rule=rule):
-                log.info("call allowed: %s from %s to %s by %s", asked.service, source, target, rule.place)
+                what = f"call allowed: {asked.service} from {source} to {target} by {rule.place}"
+                self._reports.say(source, logging.INFO, what)
                 try:
                     return await self.open(
                         target,
@@ -53,7 +55,7 @@ class Calls:
                         autostart=autostart,
                     )
                 except BentoError as error:
-                    log.warning("call of %s from %s failed: %s", asked.service, source, error)
+                    self._reports.say(source, logging.WARNING, f"call of {asked.service} from {source} failed: {error}")
                     return ExitCode.FAULT
 
     async def open(
