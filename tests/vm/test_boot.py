@@ -77,9 +77,9 @@ class Console:
 
     def wait_for_end(self) -> None:
         """Until QEMU has ended by itself."""
+        assert self._process.wait(DEADLINE_SECONDS) == 0, self.seen[-2000:]
         while data := self._line.recv(65536):
             self.seen += data.decode(errors="replace").replace("\r", "")
-        assert self._process.wait(DEADLINE_SECONDS) == 0
 
     def power_off(self) -> None:
         self._line.sendall(b"exec /usr/lib/bento/poweroff\n")
@@ -101,6 +101,9 @@ def domain(
         *("-kernel", str(template.kernel), "-initrd", str(template.initrd)),
         *("-append", " ".join([*cmdline, "bento.root=kept"] if kept else cmdline)),
         *("-chardev", f"socket,id=console,fd={its.fileno()}", "-serial", "chardev:console"),
+        # Nobody at the other end: the agent waits there, and leaves the console to us.
+        *("-device", "virtio-serial-pci", "-chardev", "null,id=channel"),
+        *("-device", "virtserialport,chardev=channel,name=org.bento.channel"),
     ]
     disks = [root or template.directory / "root.erofs", volumes / PRIVATE, volumes / VOLATILE]
     disks += [template.directory / "modules.erofs", volumes / NEXT]
