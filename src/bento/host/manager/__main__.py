@@ -44,7 +44,7 @@ async def _prepare(hypervisor: str, places: Places, notices: Notices) -> Drivers
         store=SqliteStore(places.database),
         storage=FileStorage(),
         hypervisor=await _hypervisor(hypervisor, places, notices),
-        builder=DebianBuilder(),
+        builder=DebianBuilder(config=places.policy.parent),
         nursery=nursery_argv,
         doctor=partial(_examine, places),
     )
