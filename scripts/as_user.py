@@ -15,12 +15,14 @@ import hashlib
 import os
 import pwd
 import shlex
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ACCOUNT = "bento"
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 TREE = Path(__file__).resolve().parents[1]
 
 # Root's environment is full of root's affairs. These say how to print, how to reach the network, and what the
@@ -63,6 +65,8 @@ def main(arguments: list[str]) -> int:
     if root:
         become(user)
     enter(None if stay else tree, user)
+    for number in IGNORED_BY_PYTHON:  # what is ignored stays so across exec: `| head` would not end a writer
+        signal.signal(number, signal.SIG_DFL)
     try:
         cache_of(user, tree).mkdir(parents=True, exist_ok=True)
         os.execvpe(command[0], command, environment)

@@ -23,7 +23,7 @@ from as_user import TREE, NotReady, User, become, cache_of, current_user, workin
 
 COPIES = Path("/var/lib/bento/trees")
 ORIGIN = ".origin"
-"""A file in each copy: the checkout it was made of."""
+"""Ending of the file beside each copy that names the checkout it was made of."""
 RESULTS = Path("bench/results")
 MADE_BY_TOOLS = frozenset(
     [".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build", "dist"]
@@ -55,6 +55,7 @@ def choose(tree: Path, user: User) -> Path:
     place = copy_of(tree)
     place.mkdir(parents=True, exist_ok=True)
     os.chown(COPIES.parent, 0, user.gid)
+    origin_of(place).write_text(f"{tree}\n")
     COPIES.parent.chmod(0o750)  # what root kept to itself is shown to the account, not to everybody
     bring_up_to_date(tree, place)
     link(venv, place / ".venv")
@@ -63,6 +64,10 @@ def choose(tree: Path, user: User) -> Path:
 
 def copy_of(tree: Path) -> Path:
     return COPIES / f"{tree.name}-{hashlib.sha256(os.fsencode(tree)).hexdigest()[:12]}"
+
+
+def origin_of(place: Path) -> Path:
+    return place.with_name(place.name + ORIGIN)
 
 
 def files_of(tree: Path) -> Iterator[Path]:
@@ -90,9 +95,8 @@ def may_read_all(user: User, tree: Path) -> bool:
 
 def bring_up_to_date(tree: Path, place: Path) -> None:
     """Make `place` hold what `tree` holds. Unchanged files (size, time) stay, so a second run copies nothing."""
-    (place / ORIGIN).write_text(f"{tree}\n")
     wanted = set(files_of(tree))
-    for path in set(files_of(place)) - wanted - {Path(ORIGIN)}:
+    for path in set(files_of(place)) - wanted:
         (place / path).unlink()
     for path in sorted(wanted):
         copy(tree / path, place / path)
@@ -114,9 +118,10 @@ def copy(source: Path, target: Path) -> None:
 
 def forget_orphans(copies: Path) -> None:
     """Remove the copies whose checkout is gone: temporary clones come and go."""
-    for origin in copies.glob(f"*/{ORIGIN}"):
+    for origin in copies.glob(f"*{ORIGIN}"):
         if not Path(origin.read_text().rstrip("\n")).is_dir():
-            shutil.rmtree(origin.parent)
+            remove(origin.with_suffix(""))
+            origin.unlink()
 
 
 def link(path: Path, target: Path) -> None:
@@ -170,13 +175,12 @@ def link_command(place: Path) -> Path | None:
 
 def clean(tree: Path) -> None:
     """Remove what `make setup` and the tools made for `tree`. Packages, the account and domains stay."""
-    command, venv = COMMANDS[os.geteuid() == 0], tree / ".venv"
+    command, venv, copy = COMMANDS[os.geteuid() == 0], tree / ".venv", copy_of(tree)
+    cache = cache_of(current_user(), venv.resolve().parent)
     if command.is_symlink() and command.readlink() == venv.resolve() / "bin/bento":
         command.unlink()
-    for made in (cache_of(current_user(), venv.resolve().parent), copy_of(tree), venv, tree / RESULTS):
+    for made in (cache, copy, origin_of(copy), venv, tree / RESULTS, *tree.rglob("__pycache__")):
         remove(made)
-    for cache in list(tree.rglob("__pycache__")):
-        remove(cache)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_a_copy_holds_the_tree_and_nothing_that_tools_made(checkout: Path, copy:
     place.bring_up_to_date(checkout, copy)
 
     found = {path.as_posix() for path in place.files_of(copy)}
-    assert found == {"Makefile", "latest", "src/bento/one.py", "src/bento/two/three.py", place.ORIGIN}
+    assert found == {"Makefile", "latest", "src/bento/one.py", "src/bento/two/three.py"}
     assert (copy / "latest").readlink() == Path("src")
 
 
@@ -108,20 +108,29 @@ def test_a_second_copy_follows_every_change_and_touches_nothing_else(checkout: P
     place.bring_up_to_date(checkout, copy)
 
     found = {path.as_posix() for path in place.files_of(copy)}
-    assert found == {"Makefile", "new", "src/bento/two", place.ORIGIN}
+    assert found == {"Makefile", "new", "src/bento/two"}
     assert (copy / "Makefile").stat().st_ino == untouched
     assert (copy / ".venv").is_dir()
 
 
 def test_copies_of_vanished_checkouts_go(checkout: Path, tmp_path: Path) -> None:
-    for name in ("kept", "gone"):
-        (tmp_path / "copies" / name).mkdir(parents=True)
-    place.bring_up_to_date(checkout, tmp_path / "copies/kept")
-    (tmp_path / "copies/gone" / place.ORIGIN).write_text(f"{tmp_path / 'no-such-checkout'}\n")
+    copies = tmp_path / "copies"
+    for name, origin in (("kept", checkout), ("gone", tmp_path / "no-such-checkout")):
+        (copies / name).mkdir(parents=True)
+        (copies / f"{name}.origin").write_text(f"{origin}\n")
 
-    place.forget_orphans(tmp_path / "copies")
+    place.forget_orphans(copies)
 
-    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["kept"]
+    assert sorted(path.name for path in copies.iterdir()) == ["kept", "kept.origin"]
+
+
+def test_a_command_starts_with_the_signals_that_a_shell_would_give_it(tree: Path) -> None:
+    command = [sys.executable, "-B", str(tree / "scripts/as_user.py"), "grep", "SigIgn", "/proc/self/status"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    ignored = int(done.stdout.split()[1], 16)
+    assert not [number for number in as_user.IGNORED_BY_PYTHON if ignored & 1 << number - 1], done.stdout
 
 
 def test_results_are_collected_but_never_through_a_link(checkout: Path, copy: Path, tmp_path: Path) -> None:

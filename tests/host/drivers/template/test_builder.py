@@ -82,7 +82,7 @@ def test_progress_is_told_while_the_installation_runs(mmdebstrap: Install, direc
 
 def test_a_build_fills_no_disk_while_it_is_unfinished(mmdebstrap: Install, directory: Path) -> None:
     """What is being installed lies in memory that only the build sees, and is gone with it."""
-    mmdebstrap('for tree; do case $tree in */work/root) mkdir "$tree"; echo big >"$tree/file";; esac; done; exit 1')
+    mmdebstrap('for tree; do case $tree in *work/root) mkdir "$tree"; echo big >"$tree/file";; esac; done; exit 1')
     with pytest.raises(Unavailable):
         build(directory)
     assert [path for path in directory.rglob("*") if path.is_file()] == []
