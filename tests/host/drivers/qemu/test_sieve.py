@@ -2,19 +2,21 @@
 
 import os
 import subprocess
-from errno import EFBIG, EPERM
+from errno import EACCES, EFBIG, EPERM
+from pathlib import Path
 
 import pytest
 
 from bento.host.drivers.qemu.confine import confined
 from bento.host.drivers.qemu.sieve import DENIED, sieve
+from bento.host.drivers.template.inside import seal
 
 FILE_SIZE = 1 << 20
 DONE = 77
 
 
-def attempt(what: str) -> int:
-    """`DONE`, or the number of the error that it met; negative: the signal that ended it."""
+def attempt(what: str, shared: int = -1) -> int:
+    """`DONE`, or the number of the error that it met; negative: the signal that ended it. It has `shared` as 201."""
     script = f"""
 import ctypes, os, signal, socket
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -33,11 +35,12 @@ os._exit({DONE})
     try:
         os.pwrite(filters, sieve(), 0)
         os.dup2(volume, 200)
+        os.dup2(shared if shared >= 0 else volume, 201)
         command = ["/usr/bin/python3", "-I", "-c", script]
         argv = confined(command, user=None, ready=ready, sieve=filters, file_size=FILE_SIZE)
-        return subprocess.run(argv, pass_fds=(ready, filters, 200), check=False).returncode
+        return subprocess.run(argv, pass_fds=(ready, filters, 200, 201), check=False).returncode
     finally:
-        for fd in (listen, ready, filters, volume, 200):
+        for fd in (listen, ready, filters, volume, 200, 201):
             os.close(fd)
 
 
@@ -54,6 +57,19 @@ def test_a_volume_can_be_filled_and_not_grown() -> None:
     assert attempt(f"os.ftruncate(200, {FILE_SIZE})") == DONE
     assert attempt(f"os.ftruncate(200, {FILE_SIZE + 1})") == EFBIG
     assert attempt(f"os.pwrite(200, b'xx', {FILE_SIZE})") == EFBIG
+
+
+def test_a_template_stays_as_it_is_even_where_qemu_runs_as_its_owner(tmp_path: Path) -> None:
+    image = tmp_path / "root.erofs"
+    image.write_bytes(b"the root of all")
+    seal(image)
+    with image.open("rb") as shared:
+        assert attempt("os.open('/proc/self/fd/201', os.O_RDONLY)", shared.fileno()) == DONE
+        if os.getuid() != 0:  # which no machine's is, and which may write to everything
+            assert attempt("os.open('/proc/self/fd/201', os.O_RDWR)", shared.fileno()) == EACCES
+        assert attempt("os.chmod('/proc/self/fd/201', 0o644)", shared.fileno()) == EPERM
+        assert attempt("os.fchmod(201, 0o644)", shared.fileno()) == EPERM
+    assert image.read_bytes() == b"the root of all"
 
 
 def test_what_it_does_need_works() -> None:

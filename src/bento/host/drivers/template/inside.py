@@ -232,7 +232,7 @@ def seal(path: Path) -> File:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-    path.chmod(0o644)
+    path.chmod(0o444)  # also for its owner, who a QEMU may be that has it open to read
     return File(digest, path.stat().st_size)
 
 
