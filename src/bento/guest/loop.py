@@ -18,7 +18,7 @@ EDGE = EPOLLET
 class Loop:
     def __init__(self) -> None:
         self._epoll = epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._running = True
         self.deadline: float | None = None
         """Seconds after which `run` calls `on_idle` if nothing happened; None: never."""
@@ -26,11 +26,11 @@ class Loop:
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler` with the events of `fd`, those asked for or `GONE`. Again for the same `fd`: instead."""
-        if fd in self._handlers:
-            self._epoll.modify(fd, events)
-        else:
+        if fd not in self._handlers:
             self._epoll.register(fd, events)
-        self._handlers[fd] = handler
+        elif events != self._handlers[fd][0]:
+            self._epoll.modify(fd, events)
+        self._handlers[fd] = events, handler
 
     def forget(self, fd: int) -> None:
         """Stop watching; no harm if nobody watched."""
@@ -44,9 +44,9 @@ class Loop:
             if not happened:
                 self.on_idle()
             for fd, events in happened:
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    handler(events)
+                watched = self._handlers.get(fd)
+                if watched is not None:
+                    watched[1](events)
 
     def stop(self) -> None:
         self._running = False

@@ -6,6 +6,7 @@ mode it is one connection of a unix socket.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable
 
 from bento.guest.loop import EDGE, READ, WRITE, Loop
@@ -16,8 +17,8 @@ CLASS = "/sys/class/virtio-ports"
 ROOM = 1 << 18
 """Bytes to be written at which callers should wait for `when_room` before they add data. Control messages need not."""
 
-CHUNK = 1 << 17
-"""Most bytes taken by one read."""
+CHUNK = 1 << 16
+"""Most bytes taken at once."""
 
 
 def open_channel() -> int:
@@ -43,7 +44,9 @@ class Port:
         self._fd = fd
         self._hear = hear
         self._gone = gone
-        self._unwritten = bytearray()
+        self._unwritten: deque[memoryview] = deque()
+        self._size = 0
+        self._buffer = memoryview(bytearray(CHUNK))
         self._blocked = False
         self._host_away = False
         self._waiting: dict[Callable[[], None], None] = {}
@@ -51,20 +54,22 @@ class Port:
 
     @property
     def full(self) -> bool:
-        return len(self._unwritten) >= ROOM
+        return self._size >= ROOM
 
     def when_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, when there is room again."""
         self._waiting[resume] = None
 
     def write(self, data: bytes) -> None:
-        self._unwritten += data
+        self._unwritten.append(memoryview(data))
+        self._size += len(data)
         if not self._blocked:
             self._flush()
 
     def clear(self) -> None:
         """Forget what is unwritten, and who waits for room."""
         self._unwritten.clear()
+        self._size = 0
         self._waiting.clear()
 
     def close(self) -> None:
@@ -82,35 +87,52 @@ class Port:
             self._read()
 
     def _read(self) -> None:
-        try:
-            data = os.read(self._fd, CHUNK)
-        except BlockingIOError:
+        size = self._take()
+        if size is None:
             return
-        except OSError:
-            data = b""
-        if not data and self._gone is not None:
+        if not size and self._gone is not None:
             self._gone()
             return
-        if self._host_away != (not data):
-            self._host_away = not data
+        if self._host_away != (not size):
+            self._host_away = not size
             self._watch()
-        if data:
-            self._hear(data)
+        if size:
+            self._hear(bytes(self._buffer[:size]))
+
+    def _take(self) -> int | None:
+        """Fill the buffer as far as there is input; 0 at its end, None if there was none. A port gives a page a read."""
+        size = 0
+        while size < CHUNK:
+            try:
+                more = os.readv(self._fd, [self._buffer[size:]])
+            except BlockingIOError:
+                return size or None
+            except OSError:
+                more = 0
+            if not more:
+                break
+            size += more
+        return size
 
     def _flush(self) -> None:
         blocked = False
         while self._unwritten and not blocked:
+            rest = self._unwritten[0]
             try:
-                with memoryview(self._unwritten) as view:
-                    size = os.write(self._fd, view)
-                del self._unwritten[:size]
+                size = os.write(self._fd, rest)
             except OSError:
                 # Full, or the host is away; what of it matters a new greeting will make known.
                 blocked = True
+                continue
+            self._size -= size
+            if size < len(rest):
+                self._unwritten[0] = rest[size:]
+            else:
+                self._unwritten.popleft()
         if blocked != self._blocked:
             self._blocked = blocked
             self._watch()
-        if self._waiting and len(self._unwritten) < ROOM // 2:
+        if self._waiting and self._size < ROOM // 2:
             waiting, self._waiting = self._waiting, {}
             for resume in waiting:
                 resume()

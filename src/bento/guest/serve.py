@@ -46,11 +46,12 @@ class Served:
     def run(self, process: spawn.Process) -> None:
         self._process = process
         self._input = Writer(self._loop, process.stdin)
-        self._outputs = [
-            Reader(self._loop, self._talk, self._call, stream, fd, self._check)
-            for stream, fd in ((Stream.STDOUT, process.stdout), (Stream.STDERR, process.stderr))
+        files = {Stream.STDOUT: process.stdout, Stream.STDERR: process.stderr}
+        self._outputs = {
+            stream: Reader(self._loop, self._talk, self._call, stream, fd, self._check)
+            for stream, fd in files.items()
             if fd is not None
-        ]
+        }
         self._loop.watch(process.pidfd, READ, self._exited)
 
     def hear(self, message: OfCall) -> None:
@@ -64,7 +65,7 @@ class Served:
                     self._input.put(END_OF_TRANSMISSION)
                 self._input.finish()
             case Window():
-                for output in self._outputs:
+                if output := self._outputs.get(Stream(message.stream)):
                     output.resume()
             case Resize() if on_terminal:
                 spawn.resize(self._process.stdout, message.rows, message.columns)
@@ -93,14 +94,15 @@ class Served:
             return
         self._loop.forget(self._process.pidfd)
         self._code = status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
-        if self._process.stderr is None and not self._outputs[0].ended:
-            self._outputs[0].drain()
+        output = self._outputs[Stream.STDOUT]
+        if self._process.stderr is None and not output.ended:
+            output.drain()
         else:
             self._check()
 
     def _check(self) -> None:
         """Is the call over? Asked when the process ends and when an output does."""
-        if self._code is None or not all(output.ended for output in self._outputs):
+        if self._code is None or not all(output.ended for output in self._outputs.values()):
             return
         self._talk.say(Exit(self._call, self._code))
         self._release()
@@ -108,7 +110,7 @@ class Served:
 
     def _release(self) -> None:
         self._input.close()
-        for output in self._outputs:
+        for output in self._outputs.values():
             output.close()
 
     def _reap(self, _: int) -> None:
