@@ -237,13 +237,35 @@ class Home:
         (found,) = [pid for pid in _descendants(self.pid) if _comm(pid) == title]
         return found
 
+    def broker_pids(self) -> list[int]:
+        return [pid for pid in _descendants(self.pid) if _comm(pid).startswith("bento:")]
+
     def nursery_pid(self) -> int:
         """The nursery itself, in its box; its children are the brokers."""
-        return next(pid for pid in _descendants(self.pid) if " -m bento.host.broker" in f" {_cmdline(pid)}")
+        return self.nursery_pids()[0]
+
+    def nursery_pids(self) -> list[int]:
+        """It and its box, if there is one, from the inside."""
+        return [pid for pid in _descendants(self.pid) if " -m bento.host.broker" in f" {_cmdline(pid)}"]
 
     def machine_pids(self) -> list[int]:
         """Every process that bears this home's mark."""
         return [pid for pid in _pids() if self.mark in _cmdline(pid)]
+
+    def brokers(self) -> list[str]:
+        """The names of the domains that brokers of this home serve, whoever started these."""
+        return [served for pid in _pids() if (served := self._served_by(pid))]
+
+    def _served_by(self, pid: int) -> str:
+        title = _comm(pid)
+        if not title.startswith("bento:"):
+            return ""
+        # A broker says its domain's name, cut short, and nothing of its home; its log is a file of the home.
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(f"{self.path}/domains/"):
+                    return title.removeprefix("bento:")
+        return ""
 
     def end(self) -> None:
         """Take everything away."""

@@ -8,7 +8,8 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - the distribution `endless` is built for ever, `broken` never;
 - `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
-  `.after`, and then that call still does its work.
+  `.after`, and then that call still does its work;
+- `BENTO_TEST_COUNT` names a file that gets a byte, the function's place in `CRASH_POINTS`, for each such call.
 
 A TemplateVM packs what its file `root` holds, which is in `guest/home` of its run directory.
 """
@@ -142,45 +143,46 @@ CRASH_POINTS: dict[str, tuple[object, str]] = {
 
 def arm(where: str) -> None:
     """Have the given call of the given function be the last thing this process does."""
-    name, _, count = where.partition(":")
+    name, _, number = where.partition(":")
     name, _, after = name.partition(".")
-    owner, attribute = CRASH_POINTS[name]
-    setattr(owner, attribute, _deadly(getattr(owner, attribute), int(count), after == "after"))
+    left = int(number)
 
-
-def _deadly(function: Callable[..., Any], count: int, after: bool) -> Callable[..., Any]:
-    left = count
-
-    def due() -> bool:
+    def come_closer() -> None:
         nonlocal left
         left -= 1
-        return left == 0
+        if left == 0:
+            die()
 
+    _wrap(name, **{"after" if after else "before": come_closer})
+
+
+def count(path: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for place, name in enumerate(CRASH_POINTS):
+        _wrap(name, before=functools.partial(os.write, file, bytes((place,))))
+
+
+def _wrap(name: str, before: Callable[[], object] = bool, after: Callable[[], object] = bool) -> None:
+    owner, attribute = CRASH_POINTS[name]
+    function: Callable[..., Any] = getattr(owner, attribute)
     if asyncio.iscoroutinefunction(function):
 
-        @functools.wraps(function)
         async def later(*arguments: Any, **named: Any) -> Any:
-            dying = due()
-            if dying and not after:
-                die()
+            before()
             result = await function(*arguments, **named)
-            if dying:
-                die()
+            after()
             return result
 
-        return later
+        setattr(owner, attribute, later)
+    else:
 
-    @functools.wraps(function)
-    def now(*arguments: Any, **named: Any) -> Any:
-        dying = due()
-        if dying and not after:
-            die()
-        result = function(*arguments, **named)
-        if dying:
-            die()
-        return result
+        def now(*arguments: Any, **named: Any) -> Any:
+            before()
+            result = function(*arguments, **named)
+            after()
+            return result
 
-    return now
+        setattr(owner, attribute, now)
 
 
 def die() -> None:
@@ -192,6 +194,8 @@ if __name__ == "__main__":
     brokers.Broker = Deafening  # type: ignore[misc]
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
+    if counted := os.environ.get("BENTO_TEST_COUNT"):
+        count(counted)
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready-fd", type=int)
     sys.exit(daemon.run(prepare, parser.parse_args().ready_fd))
