@@ -265,6 +265,18 @@ def test_a_build_on_a_terminal_shows_how_far_it_is_and_takes_the_line_away(manag
     assert shown == b"\rdeb: fetching^[[2J   50 %\x1b[K\r\x1b[K"
 
 
+def test_ctrl_c_gives_up_a_build(manager: FakeManager, at: At) -> None:
+    from bento.wire.admin import Event
+
+    news = [Event("deb", "progress", (("phase", f"phase {number}"), ("fraction", ""))) for number in range(100_000)]
+    manager.answers["bento.template.Build"] = [*news]
+    person = at("template", "build", "debian-12")
+    person.until(b"phase 0")
+    person.child.send_signal(signal.SIGINT)
+    assert person.child.wait() == 130
+    assert manager.gone.wait(20)
+
+
 def test_a_terminal_that_does_not_know_its_size_has_the_usual_one() -> None:
     with open(os.devnull) as nothing:
         assert terminal.rows_and_columns(nothing.fileno()) == (24, 80)

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 
 from bento.cli.exits import Code
 from bento.cli.manager import Manager, request
 from bento.cli.progress import Progress
-from bento.cli.render import print_json, print_table, say, size
+from bento.cli.render import print_json, print_table, size
 from bento.wire.names import DomainName
 
 
@@ -23,7 +22,6 @@ def build(words: argparse.Namespace, manager: Manager) -> int:
     payload = f"flavor={words.flavor}\n" if words.flavor else ""
     if words.name:
         payload += f"name={DomainName.parse(words.name)}\n"
-    phase = ""
     with Progress() as progress:
         for event in manager.follow(request("bento.template.Build", argument=words.distribution, payload=payload)):
             details = dict(event.details)
@@ -31,9 +29,6 @@ def build(words: argparse.Namespace, manager: Manager) -> int:
                 continue
             fraction = details.get("fraction")
             progress.show(f"{event.subject}: {details['phase']}", float(fraction) if fraction else None)
-            if details["phase"] != phase and not sys.stderr.isatty():
-                say(f"{event.subject}: {details['phase']}")
-            phase = details["phase"]
     return Code.DONE
 
 

@@ -78,7 +78,7 @@ def test_a_value_that_is_set_is_kept_until_it_is_reset(work: Home, name: str, va
     ("name", "value", "fault"),
     [
         ("memory", "", Fault.BAD_PROPERTY_VALUE),
-        ("memory", "63", Fault.BAD_PROPERTY_VALUE),
+        ("memory", "79", Fault.BAD_PROPERTY_VALUE),
         ("memory", "-1", Fault.BAD_PROPERTY_VALUE),
         ("memory", "1e3", Fault.BAD_PROPERTY_VALUE),
         ("memory", "9" * 50, Fault.BAD_PROPERTY_VALUE),

@@ -48,7 +48,7 @@ PROPERTIES: Mapping[str, Property] = {
     p.name: p
     for p in (
         Property(
-            "memory", "int", "400", "Memory of the domain at its next start, in MiB.", _between(64, 1 << 20, "MiB")
+            "memory", "int", "400", "Memory of the domain at its next start, in MiB.", _between(80, 1 << 20, "MiB")
         ),
         Property("vcpus", "int", "1", "Virtual processors at its next start.", _between(1, 64, "processors")),
         Property("default_user", "str", "user", "Account that services run as when nobody names one.", _user),
