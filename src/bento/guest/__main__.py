@@ -9,15 +9,12 @@ DIR/run/agent.sock, and neither an identity nor a shutdown touches the machine.
 
 import os
 import sys
-from functools import partial
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 from bento.guest.agent import Agent
 from bento.guest.loop import READ, Loop
-from bento.guest.place import Place, domain_account, loopback_account
+from bento.guest.place import Domain, Loopback
 from bento.guest.port import Port, open_channel
-
-RUN = "/run/bento"
 
 OPEN_FILES = 8192
 """Room for the most calls in both directions, at five files each at the utmost."""
@@ -35,18 +32,9 @@ def main(arguments: list[str]) -> int:
 
 
 def in_domain() -> int:
-    from bento.guest.identity import adopt
-
     survive()
     loop = Loop()
-    place = Place(
-        services=("/usr/local/etc/qubes-rpc", "/etc/qubes-rpc"),
-        run=RUN,
-        account=domain_account,
-        adopt=adopt,
-        power_off=partial(os.execv, "/usr/lib/bento/poweroff", ["poweroff"]),
-    )
-    agent = Agent(loop, place)
+    agent = Agent(loop, Domain())
     agent.attach(Port(loop, open_channel(), agent.hear))
     loop.run()
     return 0
@@ -62,16 +50,8 @@ def survive() -> None:
 def loopback(path: str, root: str) -> int:
     import socket
 
-    os.makedirs(f"{root}/home", exist_ok=True)
     loop = Loop()
-    place = Place(
-        services=(f"{root}/qubes-rpc",),
-        run=f"{root}/run",
-        account=loopback_account(f"{root}/home"),
-        adopt=lambda _: None,
-        power_off=loop.stop,
-    )
-    agent = Agent(loop, place)
+    agent = Agent(loop, Loopback(root, loop.stop))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     listener.bind(path)
     listener.listen(1)

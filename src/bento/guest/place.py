@@ -1,11 +1,12 @@
 """Where the agent runs: a domain of its own, or, in loopback mode, a directory on any machine.
 
 The two differ in paths, in whom services run as, and in what an identity and a shutdown do. All else is shared.
+Plain classes on purpose: this is loaded while a domain starts, and `dataclasses` alone costs more than all of it.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bento.wire.rpc import Identity
 
@@ -16,15 +17,19 @@ PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 PATH_OF_ROOT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
 class Account:
-    name: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...] | None
-    """All groups to be set; None: this process is that account already and could not change."""
-    home: str
-    shell: str
+    """Whom a service runs as."""
+
+    __slots__ = ("gid", "groups", "home", "name", "shell", "uid")
+
+    def __init__(self, name: str, uid: int, gid: int, groups: list[int] | None, home: str, shell: str) -> None:
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        """All groups to be set; None: this process is that account already and could not change."""
+        self.home = home
+        self.shell = shell
 
     def environment(self) -> dict[str, str]:
         """What a login gives: nothing of the agent's own environment goes on to services."""
@@ -38,16 +43,11 @@ class Account:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(ABC):
     services: tuple[str, ...]
     """Directories of services, the first that has one wins."""
     run: str
     """The directory of what lasts as long as the machine runs."""
-    account: Callable[[str], Account]
-    """The account of that name, empty: the default one. `KeyError` if there is none."""
-    adopt: Callable[[Identity], None]
-    power_off: Callable[[], None]
 
     @property
     def socket(self) -> str:
@@ -59,19 +59,54 @@ class Place:
         """A file that says that an agent has run here before: whoever finds it follows one that crashed."""
         return f"{self.run}/agent.started"
 
+    @abstractmethod
+    def account(self, name: str) -> Account:
+        """The account of that name, empty: the default one. `KeyError` if there is none."""
 
-def domain_account(name: str) -> Account:
-    from pwd import getpwnam
+    @abstractmethod
+    def adopt(self, identity: Identity) -> None:
+        """Become that domain."""
 
-    entry = getpwnam(name or DEFAULT_USER)
-    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, entry.pw_shell or "/bin/sh")
+    @abstractmethod
+    def power_off(self) -> None:
+        """End the machine, or what stands for it here."""
 
 
-def loopback_account(home: str) -> Callable[[str], Account]:
-    """Whoever asks for whom, services run as the user who started the agent."""
+class Domain(Place):
+    services = ("/usr/local/etc/qubes-rpc", "/etc/qubes-rpc")
+    run = "/run/bento"
 
-    def account(name: str) -> Account:
-        return Account(name or DEFAULT_USER, os.getuid(), os.getgid(), None, home, "/bin/sh")
+    def account(self, name: str) -> Account:
+        from pwd import getpwnam
 
-    return account
+        entry = getpwnam(name or DEFAULT_USER)
+        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, entry.pw_shell or "/bin/sh")
+
+    def adopt(self, identity: Identity) -> None:
+        from bento.guest.identity import adopt
+
+        adopt(identity)
+
+    def power_off(self) -> None:
+        os.execv("/usr/lib/bento/poweroff", ["poweroff"])
+
+
+class Loopback(Place):
+    """A directory in place of a machine. Whoever asks for whom, services run as the user who started the agent."""
+
+    def __init__(self, root: str, stop: Callable[[], None]) -> None:
+        self.services = (f"{root}/qubes-rpc",)
+        self.run = f"{root}/run"
+        self._home = f"{root}/home"
+        self._stop = stop
+        os.makedirs(self._home, exist_ok=True)
+
+    def account(self, name: str) -> Account:
+        return Account(name or DEFAULT_USER, os.getuid(), os.getgid(), None, self._home, "/bin/sh")
+
+    def adopt(self, identity: Identity) -> None:
+        pass
+
+    def power_off(self) -> None:
+        self._stop()

@@ -100,7 +100,7 @@ class Port:
             self._hear(bytes(self._buffer[:size]))
 
     def _take(self) -> int | None:
-        """Fill the buffer as far as there is input; 0 at its end, None if there was none. A port gives a page a read."""
+        """Fill the buffer as far as there is input; 0 at its end, None if there was none. A port gives a page each."""
         size = 0
         while size < CHUNK:
             try:

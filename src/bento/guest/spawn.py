@@ -6,7 +6,6 @@ unless empty, is the program's first argument. Source: the field's page on the e
 
 import os
 import signal
-from dataclasses import dataclass
 from fcntl import ioctl
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import NoReturn
@@ -31,14 +30,16 @@ OPEN_FILES = 1024
 """The usual soft limit, for services; the agent's own is higher."""
 
 
-@dataclass(slots=True)
 class Process:
-    pid: int
-    pidfd: int
-    stdin: int
-    stdout: int
-    stderr: int | None
-    """None on a terminal."""
+    """A running service, and the agent's ends of its streams."""
+
+    def __init__(self, pid: int, pidfd: int, stdin: int, stdout: int, stderr: int | None) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        """None on a terminal."""
 
 
 def find(directories: tuple[str, ...], service: str, argument: str) -> str | None:
