@@ -29,8 +29,6 @@ REQUIRED = (
     Package("bubblewrap", "the box around QEMU and around each broker"),
     Package("uidmap", "newuidmap and newgidmap: each domain's QEMU gets a user of its own"),
     Package("mmdebstrap", "template builds, without root"),
-    Package("erofs-utils", "template builds: packs the read-only root image"),
-    Package("busybox-static", "the small initrd every domain boots with"),
     Package("python3-venv", "the environment that Bento's Python dependencies live in"),
 )
 
