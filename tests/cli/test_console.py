@@ -55,7 +55,7 @@ def test_a_log_is_raw_when_the_person_says_so(
 def test_a_log_of_a_domain_that_never_ran_is_a_sentence(
     manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manager.answers["bento.vm.Log"] = Failure(Fault.NOT_STARTED, "'work' never ran, so it has no log")
+    manager.answers["bento.vm.Log"] = Failure(Fault.NOT_RUNNING, "'work' never ran, so it has no log")
     assert bento("logs", "work") == 3
     assert capsys.readouterr() == ("", "bento: 'work' never ran, so it has no log\n")
 

@@ -1,6 +1,7 @@
 """Making, copying, removing and powering domains: what goes to the manager, and what its answers end as."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,7 @@ def test_what_makes_no_sense_is_one_sentence_and_never_asked(
 def test_every_failure_has_its_exit_code(
     manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str], fault: Fault
 ) -> None:
+    manager.answers["bento.vm.Log"] = Failure(Fault.NOT_RUNNING, "there is no log")
     manager.answers["admin.vm.Start"] = Failure(fault, "what it says, 100% of it")
     assert bento("start", "work") == BY_FAULT[fault]
     assert capsys.readouterr() == ("", "bento: what it says, 100% of it\n")
@@ -118,6 +120,30 @@ def test_one_name_that_fails_does_not_keep_the_others(
     assert bento("start", "a", "b", "c", "d") == 3
     assert capsys.readouterr().err == "bento: 'b' runs already\nbento: there is no domain 'd'\n"
     assert len(manager.requests) == 4
+
+
+def test_a_start_that_the_guest_never_answered_shows_the_end_of_its_console(
+    manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"x" * 9000 + b"\nno root\x1b[2J\r\nKernel panic\n")
+    manager.answers["admin.vm.Start"] = Failure(Fault.NOT_STARTED, "'work' did not answer within 60 s")
+    with log.open("rb") as opened:
+        manager.files["bento.vm.Log"] = lambda _: opened.fileno()
+        assert bento("start", "work") == 4
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "bento: 'work' did not answer within 60 s"
+    assert said[-2:] == ["  work: no root^[[2J", "  work: Kernel panic"]
+    assert sum(map(len, said)) < 5000
+
+
+def test_a_start_without_an_answer_and_without_a_log_is_a_sentence(
+    manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager.answers["admin.vm.Start"] = Failure(Fault.NOT_STARTED, "the machine of 'work' ended")
+    manager.answers["bento.vm.Log"] = Failure(Fault.NOT_RUNNING, "'work' never ran")
+    assert bento("start", "work") == 4
+    assert capsys.readouterr().err == "bento: the machine of 'work' ended\n"
 
 
 def test_two_domains_start_at_the_same_time(manager: FakeManager, bento: Bento) -> None:

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 
-from bento.cli.exits import Code
+from bento.cli.exits import Code, Failed
 from bento.cli.harmless import Harmless, speaks_utf8
 from bento.cli.manager import Manager, request
 from bento.cli.render import say
@@ -22,6 +22,10 @@ LEAVE = b"\x1d"
 """Ctrl-], as with telnet and other consoles: the one key that does not go to the domain."""
 
 PIECE = 1 << 16
+TAIL = 4096
+TAIL_LINES = 12
+"""How much of a log is shown with a failure: its last so many bytes, of these the last so many lines."""
+
 LOOK_AGAIN = 0.25
 """Seconds between two looks at a log that is followed: a file tells nobody that it has grown."""
 
@@ -61,6 +65,21 @@ def _converse(line: socket.socket, *, leave: bool) -> None:
                     return
                 while said:
                     said = said[os.write(1, said) :]
+
+
+def say_tail(domain: str, manager: Manager) -> None:
+    """The end of a domain's log, made harmless, on standard error; nothing if there is none."""
+    try:
+        log = manager.open(request("bento.vm.Log", domain))
+    except Failed:
+        return
+    try:
+        untrusted = os.pread(log, TAIL, max(0, os.fstat(log).st_size - TAIL))
+    finally:
+        os.close(log)
+    shown = Harmless(utf8=speaks_utf8(os.environ))
+    for line in (shown.feed(untrusted) + shown.end()).splitlines()[-TAIL_LINES:]:
+        print(f"  {domain}: {line}", file=sys.stderr)
 
 
 def declare_logs(parser: argparse.ArgumentParser) -> None:

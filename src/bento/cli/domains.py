@@ -3,10 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
+from bento.cli.console import say_tail
 from bento.cli.exits import Code, Failed
 from bento.cli.manager import Manager, request
 from bento.cli.render import say
-from bento.wire.admin import Request
+from bento.wire.admin import Fault, Request
 from bento.wire.names import DomainName, LabelName
 
 CLASSES = ("AppVM", "TemplateVM", "StandaloneVM", "DispVM")
@@ -68,7 +69,16 @@ def rm(words: argparse.Namespace, manager: Manager) -> int:
 
 
 def start(words: argparse.Namespace, manager: Manager) -> int:
-    return _each(manager, "admin.vm.Start", words.names)
+    """A domain whose guest gave no answer is shown with the last lines of its console: there it says why."""
+    names = list(dict.fromkeys(words.names))
+    code = Code.DONE
+    for name, answer in zip(names, manager.ask_each([request("admin.vm.Start", name) for name in names]), strict=True):
+        if isinstance(answer, Failed):
+            say(answer.sentence)
+            code = code or answer.code
+            if answer.fault == Fault.NOT_STARTED:
+                say_tail(name, manager)
+    return code
 
 
 def kill(words: argparse.Namespace, manager: Manager) -> int:

@@ -39,9 +39,9 @@ BY_FAULT: dict[str, Code] = {
     Fault.NOT_RUNNING: Code.WRONG_STATE,
     Fault.NOT_HALTED: Code.WRONG_STATE,
     Fault.NOT_PAUSED: Code.WRONG_STATE,
-    Fault.NOT_STARTED: Code.WRONG_STATE,
     Fault.IN_USE: Code.WRONG_STATE,
     Fault.REFUSED: Code.REFUSED,
+    Fault.NOT_STARTED: Code.OUTSIDE,
     Fault.PROTOCOL: Code.OUTSIDE,
     Fault.GENERAL: Code.OUTSIDE,
 }
@@ -51,12 +51,14 @@ BY_FAULT: dict[str, Code] = {
 class Failed(Exception):
     """The command cannot do what was asked: one sentence for the person, and the code to end with."""
 
-    def __init__(self, sentence: str, code: Code) -> None:
+    def __init__(self, sentence: str, code: Code, fault: str = "") -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.code = code
+        self.fault = fault
+        """The manager's class of the failure, where it is the manager's."""
 
     @classmethod
     def by(cls, failure: Failure) -> "Failed":
         """As the manager put it."""
-        return cls(failure.sentence, BY_FAULT.get(failure.fault, Code.OUTSIDE))
+        return cls(failure.sentence, BY_FAULT.get(failure.fault, Code.OUTSIDE), failure.fault)
