@@ -6,6 +6,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - one whose name begins with `stillborn` loses its machine as soon as it runs;
 - one whose name begins with `deaf` never hears that it is to shut down;
 - the distribution `endless` is built for ever, `broken` never;
+- `BENTO_TEST_KVM` set: machines are started on a KVM on trial, where those whose name begins with `kvmless` are mute;
 - `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work;
@@ -28,6 +29,7 @@ from typing import Any
 
 from bento.host.drivers.fake.hypervisor import FakeHypervisor, FakeMachine
 from bento.host.drivers.files import FileStorage
+from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
 from bento.host.manager import brokers, daemon, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv
@@ -37,29 +39,38 @@ from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineSpec
+from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.templates import FILES, Built, Progress
 
 NOTICE = "this machine only pretends"
+KVM_NOTICE = "KVM only pretended to work"
 
 PACK = "/machine/guest/pack-root"
 PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\ncat "$HOME/root" >"$1"\n'
 
 
 class PretendedMachines(FakeHypervisor):
+    mute: tuple[str, ...] = ("mute",)
+
     async def launch(self, spec: MachineSpec) -> FakeMachine:
         if len(spec.disks) > 4:
             guest = spec.run_dir / "guest"
-            (guest / "home").mkdir(parents=True)
+            (guest / "home").mkdir(parents=True, exist_ok=True)
+            (guest / "vde").unlink(missing_ok=True)
             os.link(spec.disks[4].path, guest / "vde")
             (guest / "home/root").write_text(f"the root of {spec.name}")
             (guest / "pack-root").write_text(PACK_SCRIPT)
             (guest / "pack-root").chmod(0o755)
         machine = await super().launch(spec)
-        if spec.name.startswith("mute"):
+        if spec.name.startswith(self.mute):
             await machine.pause()
         if spec.name.startswith("stillborn"):
             await machine.kill()
         return machine
+
+
+class PretendedKvm(PretendedMachines):
+    mute = ("mute", "kvmless")
 
 
 class Deafening(Broker):
@@ -107,10 +118,14 @@ def _built(directory: Path) -> Built:
 
 async def prepare(places: Places, notices: Notices) -> Drivers:
     notices.add(NOTICE)
+    hypervisor: Hypervisor = PretendedMachines(home_mark(places))
+    if os.environ.get("BENTO_TEST_KVM"):
+        record = Record(places.cache / "kvm-trial.json", "this boot")
+        hypervisor = OnTrial(PretendedKvm(home_mark(places)), hypervisor, record, lambda: notices.add(KVM_NOTICE))
     return Drivers(
         store=SqliteStore(places.database),
         storage=FillingStorage(),
-        hypervisor=PretendedMachines(home_mark(places)),
+        hypervisor=hypervisor,
         builder=QuickBuilder(),
         nursery=nursery_argv,
         doctor=_doctor,

@@ -11,6 +11,7 @@ import pytest
 from bento.wire.admin import Fault
 from bento.wire.rpc import ExitCode, Stream
 from tests.host.manager.home import Failed, Home, answer, end_process
+from tests.host.manager.launcher import KVM_NOTICE
 
 
 @pytest.fixture
@@ -133,6 +134,39 @@ def test_a_guest_that_never_answers_fails_at_its_deadline(served: Home) -> None:
     assert "bento logs mute" in failed.sentence
     assert served.state("mute") == "Halted"
     assert nothing_of_the_run_is_left(served, "mute")
+
+
+def test_a_guest_that_is_silent_on_kvm_alone_is_emulated_and_so_are_all_after_it(home: Home) -> None:
+    home.start_manager(BENTO_TEST_KVM="yes")
+    home.build()
+    for name in ("kvmless", "kvmless2"):
+        home.create(name)
+        home.ask("admin.vm.property.Set", name, "qrexec_timeout", "1")
+    home.start("kvmless")
+    assert home.run("kvmless", "true").code == 0
+    assert KVM_NOTICE in home.ask("bento.Notices")
+    home.start("kvmless2")
+    assert "once more" not in home.log().partition("kvmless2")[2]
+    home.kill_manager()
+    home.start_manager(BENTO_TEST_KVM="yes")
+    assert home.states()["kvmless"] == "Running"
+    home.kill("kvmless")
+    home.start("kvmless")
+    assert home.log().count("once more") == 1
+
+
+def test_a_guest_that_is_silent_either_way_says_nothing_about_kvm(home: Home) -> None:
+    home.start_manager(BENTO_TEST_KVM="yes")
+    home.build()
+    for name in ("mute", "work", "kvmless"):
+        home.create(name)
+        home.ask("admin.vm.property.Set", name, "qrexec_timeout", "1")
+    assert "did not answer" in home.refused("admin.vm.Start", "mute").sentence
+    assert nothing_of_the_run_is_left(home, "mute")
+    home.start("work")  # on KVM, which is trusted from now on
+    assert "did not answer" in home.refused("admin.vm.Start", "kvmless").sentence
+    assert KVM_NOTICE not in home.ask("bento.Notices")
+    assert home.log().count("once more") == 1
 
 
 def test_a_start_can_be_killed(served: Home) -> None:

@@ -15,8 +15,10 @@ from pathlib import PurePosixPath
 import bento
 from bento.host.drivers.fake.hypervisor import FakeHypervisor
 from bento.host.drivers.files import FileStorage
-from bento.host.drivers.machine import doctor, kvm, software
+from bento.host.drivers.machine import doctor, kvm, kvm_cache, software
+from bento.host.drivers.machine.kvm_access import KVM_DEVICE
 from bento.host.drivers.qemu.hypervisor import QemuHypervisor
+from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
 from bento.host.drivers.template.builder import DebianBuilder
 from bento.host.jail.sandbox import sandbox_argv
@@ -53,12 +55,16 @@ async def _prepare(hypervisor: str, places: Places, notices: Notices) -> Drivers
 async def _hypervisor(kind: str, places: Places, notices: Notices) -> Hypervisor:
     if kind == "fake":
         return FakeHypervisor(home_mark(places))
-    version = await software.read_qemu_version()
-    verdict = await kvm.probe(places.cache, version or "none")
-    if verdict.usable:
-        return QemuHypervisor(home_mark(places), Accelerator.KVM)
+    version = await software.read_qemu_version() or "none"
+    verdict = await kvm.probe(places.cache, version)
+    emulation = QemuHypervisor(home_mark(places), Accelerator.TCG)
+    question = kvm_cache.read_question(version, KVM_DEVICE)
+    if verdict.usable and question:
+        record = Record(places.cache / "kvm-trial.json", repr(question))
+        silent = partial(notices.add, SLOW.format(reason="a domain that was started on it did not answer"))
+        return OnTrial(QemuHypervisor(home_mark(places), Accelerator.KVM), emulation, record, silent)
     notices.add(SLOW.format(reason=verdict.reason))
-    return QemuHypervisor(home_mark(places), Accelerator.TCG)
+    return emulation
 
 
 def home_mark(places: Places) -> str:

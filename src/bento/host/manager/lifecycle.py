@@ -27,7 +27,7 @@ from bento.host.manager.properties import number
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
 from bento.host.model.errors import BentoError, Conflict, Refused, Unavailable
-from bento.host.model.inventory import DomainRecord, Phase, Run
+from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
 from bento.host.model.machine import MachineState
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.wire.control import Asked, Ending
@@ -47,6 +47,10 @@ SOUND_SECONDS = 10.0
 
 Answer = Callable[[DomainName, Asked], Awaitable[socket.socket | ExitCode]]
 """Decides what a domain's program asked for: see `calls.py`."""
+
+
+class Silent(Unavailable):
+    """A guest that should have answered did not."""
 
 
 class Lifecycle:
@@ -226,15 +230,7 @@ class Lifecycle:
                 run_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
 
                 undo.push_async_callback(self._machines.take_away, record)
-                spec = await self._machines.prepare(record, version)
-
-                # Whatever machine of this domain is left from a crash was reaped at recovery.
-                live.machine = await self._hypervisor.launch(spec)
-                undo.push_async_callback(live.machine.kill)
-
-                serving = await self._attach(live)
-                undo.callback(serving.cancel)
-                await self._agent_answers(live, serving)
+                serving = await self._boot_until_answered(live, record, version, undo)
 
                 seconds = time.monotonic() - began
                 self._inventory.change(name, run=replace(run, phase=Phase.RUNNING, start_seconds=seconds))
@@ -249,6 +245,36 @@ class Lifecycle:
         self._spawn(self._keep(live, serving))
         log.info("%s started in %.2f s", name, seconds)
         self._events.tell(name, "domain-start")
+
+    async def _boot_until_answered(
+        self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
+    ) -> asyncio.Task[End]:
+        """A machine whose agent has answered, and its broker's life; `undo` ends both."""
+        while True:
+            try:
+                serving = await self._boot(live, record, version, undo)
+            except Silent as silent:
+                if not self._hypervisor.was_silent(live.uuid):
+                    raise
+                log.warning("%s; it is started once more in another way", silent)
+            else:
+                self._hypervisor.answered(live.uuid)
+                return serving
+
+    async def _boot(
+        self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
+    ) -> asyncio.Task[End]:
+        """One try; raises `Silent` when the agent does not answer."""
+        async with AsyncExitStack() as attempt:
+            spec = await self._machines.prepare(record, version)
+            # Whatever machine of this domain is left from a crash was reaped at recovery.
+            live.machine = await self._hypervisor.launch(spec)
+            attempt.push_async_callback(live.machine.kill)
+            serving = await self._attach(live)
+            attempt.callback(serving.cancel)
+            await self._agent_answers(live, serving)
+            await undo.enter_async_context(attempt.pop_all())
+        return serving
 
     async def _attach(self, live: Live) -> asyncio.Task[End]:
         """A broker for a machine that runs, greeting its agent; the task is its life."""
@@ -290,12 +316,12 @@ class Lifecycle:
         if live.unwanted.is_set():
             raise Unavailable(f"'{name}' was killed while it started")
         if gone.done():
-            raise Unavailable(f"the machine of '{name}' ended while it started; {see}")
+            raise Silent(f"the machine of '{name}' ended while it started; {see}")
         if serving.done():
             sentence = serving.result().sentence
             raise Unavailable(f"the agent in '{name}' was disconnected while it started ({sentence}); {see}")
         if not live.broker.up.done():
-            raise Unavailable(f"'{name}' did not answer within {seconds} s; {see}")
+            raise Silent(f"'{name}' did not answer within {seconds} s; {see}")
 
     # How it is kept, and how it ends.
 

@@ -65,3 +65,14 @@ class Hypervisor(Protocol):
         Those not in `run_dirs`, and those that no longer answer, are killed: nobody owns them.
         """
         ...
+
+    def answered(self, uuid: UUID) -> None:
+        """Told when the guest of a machine that was launched has answered."""
+        ...
+
+    def was_silent(self, uuid: UUID) -> bool:
+        """Told when it did not, and the machine is gone. True: it is worth launching once more.
+
+        A driver that has another way of running machines goes that way from then on.
+        """
+        ...

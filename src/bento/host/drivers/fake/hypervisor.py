@@ -117,6 +117,12 @@ class FakeHypervisor:
                 adopted[box.uuid] = FakeMachine(box, box.pid, run_dirs[box.uuid])
         return adopted
 
+    def answered(self, uuid: UUID) -> None:
+        pass
+
+    def was_silent(self, uuid: UUID) -> bool:
+        return False
+
     async def _find(self, spec: MachineSpec) -> FakeMachine:
         """The machine once its agent listens."""
         while True:

@@ -84,6 +84,12 @@ class QemuHypervisor:
         await asyncio.gather(*(box.kill() for box in unowned), *(machine.kill() for machine in silent))
         return {machine.uuid: machine for machine in claimed.values() if machine not in silent}
 
+    def answered(self, uuid: UUID) -> None:
+        pass
+
+    def was_silent(self, uuid: UUID) -> bool:
+        return False
+
     async def _start(self, spec: MachineSpec, said: Said) -> None:
         program = shutil.which(PROGRAM)
         if program is None:
