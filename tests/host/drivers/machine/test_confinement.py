@@ -14,13 +14,11 @@ from bento.host.drivers.machine.confinement import (
     Span,
     SubIds,
     interpret_bubblewrap,
-    interpret_landlock,
     interpret_seccomp,
     interpret_sub_ids,
     interpret_user_namespaces,
     parse_sub_ids,
     read_knobs,
-    read_landlock,
     read_seccomp,
     read_sub_ids,
 )
@@ -136,9 +134,3 @@ def test_seccomp_needs_the_action_that_kills(tmp_path: Path) -> None:
     assert interpret_seccomp(("kill_process", "allow")).status is Status.OK
     assert interpret_seccomp(("allow",)).status is Status.MISSING
     assert interpret_seccomp(read_seccomp(tmp_path)).status is Status.MISSING
-
-
-def test_landlock_is_welcome_but_not_needed() -> None:
-    assert interpret_landlock(3).status is Status.OK
-    assert interpret_landlock(0).status is Status.INFO
-    assert read_landlock() >= 0

@@ -22,7 +22,6 @@ KEYS = [
     "sub-uids",
     "bubblewrap",
     "seccomp",
-    "landlock",
     "iommu",
     "tpm",
     "packages",

@@ -1,6 +1,5 @@
-"""Findings about what the kernel lets an ordinary user confine: namespaces, sub-uids, bubblewrap, seccomp, Landlock."""
+"""Findings about what the kernel lets an ordinary user confine: namespaces, sub-uids, bubblewrap, seccomp."""
 
-import ctypes
 import os
 import pwd
 import re
@@ -173,26 +172,6 @@ def interpret_seccomp(actions: tuple[str, ...]) -> Finding:
     return Finding(
         "seccomp", Status.MISSING, value, sentence, "boot a kernel with CONFIG_SECCOMP_FILTER, such as Debian's"
     )
-
-
-SYS_LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
-"""System call number, the same on all processors (asm-generic/unistd.h)."""
-LANDLOCK_CREATE_RULESET_VERSION = ctypes.c_uint32(1)
-"""Flag that only asks for the ABI version (landlock_create_ruleset(2))."""
-
-
-def read_landlock() -> int:
-    """The kernel's Landlock ABI version; 0 if it has none or it is switched off."""
-    syscall = ctypes.CDLL(None).syscall
-    return max(0, int(syscall(SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_CREATE_RULESET_VERSION)))
-
-
-def interpret_landlock(abi: int) -> Finding:
-    if abi:
-        sentence = f"Landlock works (ABI {abi}): a second fence around files, beside bubblewrap."
-        return Finding("landlock", Status.OK, {"abi": abi}, sentence)
-    sentence = "The kernel has no Landlock: bubblewrap alone keeps processes from files."
-    return Finding("landlock", Status.INFO, {"abi": abi}, sentence)
 
 
 def _install(name: str) -> str:

@@ -50,7 +50,6 @@ async def examine(
         confinement.interpret_sub_ids(confinement.read_sub_ids(), sub_ids),
         confinement.interpret_bubblewrap(which("bwrap") is not None, bubblewrap),
         confinement.interpret_seccomp(confinement.read_seccomp()),
-        confinement.interpret_landlock(confinement.read_landlock()),
         hardware.interpret_iommu(hardware.read_iommu()),
         hardware.interpret_tpm(hardware.read_tpm()),
         software.interpret_packages(packages),
