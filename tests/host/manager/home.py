@@ -128,8 +128,12 @@ class Home:
             ServiceName(method), ServiceArgument(argument), DomainName("dom0"), DomainName(destination), content
         )
         connection = self.connect()
-        connection.sendall(asked.encode())
-        connection.shutdown(socket.SHUT_WR)
+        try:
+            connection.sendall(asked.encode())
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def ask(self, method: str, destination: str = "dom0", argument: str = "", payload: str | bytes = b"") -> str:
