@@ -76,7 +76,7 @@ def package_commands() -> list[str]:
     try:
         missing = packages.missing_packages()
     except packages.NoPackageManager as error:
-        say(str(error))
+        say(f"{error}; {packages.by_hand()}")
         return []
     if not missing:
         return []

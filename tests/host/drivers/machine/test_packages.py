@@ -1,5 +1,6 @@
 """The one list of packages: read by the doctor, and by make on a machine that has nothing but python3."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import bento
 from bento.host.drivers.machine import packages
+from bento.host.drivers.machine.software import query_packages
 
 ALL = "\n".join(f"{package.name}\tinstalled" for package in packages.REQUIRED)
 
@@ -74,6 +76,20 @@ def test_without_dpkg_one_sentence_names_what_to_install(tmp_path: Path) -> None
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert "mmdebstrap" in done.stderr
+
+
+def test_the_doctor_and_the_makefile_get_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_dpkg(tmp_path, "printf 'uidmap\\tinstalled\\n'; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = packages.missing_packages()
+    assert missing == tuple(package for package in packages.REQUIRED if package.name != "uidmap")
+    assert asyncio.run(query_packages()) == missing
+
+
+def test_a_dpkg_that_breaks_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_dpkg(tmp_path, "exit 2")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert isinstance(asyncio.run(query_packages()), packages.NoPackageManager)
 
 
 def test_an_unknown_argument_is_a_usage_error(tmp_path: Path) -> None:

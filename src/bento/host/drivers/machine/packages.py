@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 DEADLINE_SECONDS = 20
 
+SOME_UNKNOWN = 1
+"""Exit code of a dpkg-query that has answered, but not for every name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -34,30 +37,26 @@ REQUIRED = (
 
 
 class NoPackageManager(Exception):
-    """This system has no working dpkg-query; the text says what to do instead."""
+    """This system has no working dpkg-query."""
 
 
 def missing_packages() -> tuple[Package, ...]:
     """Those of `REQUIRED` that dpkg doesn't call installed. Raises `NoPackageManager`."""
-    argv = query_command()
+    # It leaves out the names that it does not know.
+    argv = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Status}\\n", *(p.name for p in REQUIRED)]
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoPackageManager(
-            f"dpkg-query does not work here ({error}); install by hand what Debian calls: {names(REQUIRED)}"
-        ) from error
+        raise NoPackageManager(f"dpkg-query does not work here ({error})") from error
+    if done.returncode not in (0, SOME_UNKNOWN):
+        raise NoPackageManager(f"dpkg-query does not work here (it ends with {done.returncode})")
     return missing_from(done.stdout)
 
 
-def query_command() -> list[str]:
-    # It leaves out names it does not know and exits 1 then: the exit code says nothing of use.
-    return ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Status}\\n", *(p.name for p in REQUIRED)]
-
-
 def missing_from(report: str) -> tuple[Package, ...]:
-    """What of `REQUIRED` is missing, given the output of `query_command()`.
+    """What of `REQUIRED` is missing, given what dpkg-query says of them.
 
     A package of two architectures has two lines; one of them installed is enough.
     """
@@ -71,6 +70,11 @@ def install_command(packages: Iterable[Package]) -> str:
     return f"sudo apt-get install --yes --no-install-recommends {names(packages)}"
 
 
+def by_hand() -> str:
+    """What to do on a system without dpkg."""
+    return f"install what Debian calls {names(REQUIRED)}"
+
+
 def names(packages: Iterable[Package]) -> str:
     return " ".join(package.name for package in packages)
 
@@ -82,7 +86,7 @@ def main(arguments: list[str]) -> int:
     try:
         missing = missing_packages()
     except NoPackageManager as error:
-        print(error, file=sys.stderr)
+        print(f"{error}; {by_hand()}", file=sys.stderr)
         return 1
     if arguments and missing:
         print(install_command(missing))

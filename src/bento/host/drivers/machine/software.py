@@ -1,16 +1,24 @@
 """Findings about what is installed and running around Bento: QEMU, Debian packages, a display."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 
 from bento.host.drivers.machine.findings import Finding, Status
-from bento.host.drivers.machine.packages import REQUIRED, install_command, missing_from, names, query_command
-from bento.host.drivers.machine.trial import Trial, attempt
+from bento.host.drivers.machine.packages import (
+    REQUIRED,
+    NoPackageManager,
+    Package,
+    by_hand,
+    install_command,
+    missing_packages,
+)
+from bento.host.drivers.machine.trial import attempt
 from bento.host.model.machine import Accelerator
 
 QEMU = "qemu-system-x86_64"
 OLDEST_QEMU = (7, 2)
-"""Debian 12's. Older ones lack what domains are started with (`-netdev stream`, fds given over for every file)."""
+"""Debian 12's, the oldest that domains were ever started with."""
 
 
 async def read_qemu_version() -> str | None:
@@ -39,17 +47,18 @@ def interpret_qemu(version: str | None, accelerator: Accelerator) -> Finding:
     return Finding("qemu", Status.OK, value, f"QEMU {version} runs domains {how}.")
 
 
-async def query_packages() -> Trial:
-    # It exits 1 when it does not know one of the names, which is an answer all the same: hence the shell's `|| :`.
-    return await attempt(["sh", "-c", '"$@" 2>/dev/null || [ $? = 1 ]', "sh", *query_command()])
+async def query_packages() -> tuple[Package, ...] | NoPackageManager:
+    """Those that are missing."""
+    try:
+        return await asyncio.to_thread(missing_packages)
+    except NoPackageManager as error:
+        return error
 
 
-def interpret_packages(query: Trial) -> Finding:
-    if not query.worked:
-        sentence = f"Which packages are missing cannot be told, as dpkg-query does not work here ({query.words})."
-        remedy = f"install what Debian calls {names(REQUIRED)}"
-        return Finding("packages", Status.WARN, {"missing": None}, sentence, remedy)
-    missing = missing_from(query.words)
+def interpret_packages(missing: tuple[Package, ...] | NoPackageManager) -> Finding:
+    if isinstance(missing, NoPackageManager):
+        sentence = f"Which packages are missing cannot be told: {missing}."
+        return Finding("packages", Status.WARN, {"missing": None}, sentence, by_hand())
     value = {"missing": [package.name for package in missing]}
     if not missing:
         return Finding("packages", Status.OK, value, f"All {len(REQUIRED)} packages that Bento needs are installed.")
