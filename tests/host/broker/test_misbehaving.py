@@ -273,6 +273,18 @@ def test_a_guest_that_makes_us_answer_and_does_not_read_is_not_listened_to(
         leg.close()
 
 
+def test_a_guest_that_does_not_read_does_not_make_the_broker_read_for_it(hostile: Domain, bystander: Bystander) -> None:
+    guest = hostile.begin()
+    legs = [hostile.open("test.Never") for _ in range(32)]
+    for _ in legs:
+        guest.hear()
+    before = hostile.memory()
+    for leg in legs:
+        hostile.fill(leg)
+    bystander.goes_on()
+    assert hostile.memory() - before < 2 << 20  # the windows of all are 8 MiB
+
+
 def test_data_in_single_bytes_cost_no_more_memory_than_all_at_once(hostile: Domain, bystander: Bystander) -> None:
     guest = hostile.begin()
     leg = hostile.open("test.Drip")

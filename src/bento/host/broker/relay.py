@@ -220,8 +220,6 @@ class Relay:
                 self._channel.say(window)
         if leg.finished:
             self._close(leg)
-        elif leg.line.broken and leg.guest is Role.SERVER:
-            self._drop(leg)
 
     def _say(self, message: Data | Eof | Accepted | Refused | Exit | Drop) -> None:
         self._calls.sent(message)
