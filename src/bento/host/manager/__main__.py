@@ -26,6 +26,7 @@ from bento.host.manager import daemon
 from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
+from bento.host.manager.properties import PROPERTIES
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator
 from bento.host.ports.hypervisor import Hypervisor
@@ -86,7 +87,12 @@ def nursery_argv(control_fd: int) -> list[str]:
 
 
 async def _examine(places: Places) -> list[dict[str, object]]:
-    findings = await doctor.examine(data_dir=places.data, cache_dir=places.cache, environment=dict(os.environ))
+    findings = await doctor.examine(
+        data_dir=places.data,
+        cache_dir=places.cache,
+        environment=dict(os.environ),
+        domain_bytes=int(PROPERTIES["memory"].default) << 20,
+    )
     return doctor.as_json(findings)
 
 

@@ -39,7 +39,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examined(data: Path, cache: Path) -> list[Finding]:
-    return asyncio.run(examine(data_dir=data, cache_dir=cache, environment={"DISPLAY": ":7"}))
+    display = {"DISPLAY": ":7"}
+    return asyncio.run(examine(data_dir=data, cache_dir=cache, environment=display, domain_bytes=256 << 20))
 
 
 def test_every_question_has_one_finding_in_a_fixed_order_and_form(tmp_path: Path, cache: Path) -> None:

@@ -20,11 +20,9 @@ from bento.host.model.machine import Accelerator
 
 __all__ = ["Finding", "Status", "as_json", "examine"]
 
-DOMAIN_BYTES = 256 << 20
-
 
 async def examine(
-    *, data_dir: Path, cache_dir: Path, environment: Mapping[str, str], domain_bytes: int = DOMAIN_BYTES
+    *, data_dir: Path, cache_dir: Path, environment: Mapping[str, str], domain_bytes: int
 ) -> list[Finding]:
     """All findings, always in the same order.
 
