@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.host.drivers.machine import disk as module
+from bento.host.drivers.files import FICLONE
 from bento.host.drivers.machine.disk import (
     Disk,
     filesystem_of,
@@ -70,7 +70,7 @@ def answer(error: int | None) -> Callable[[int, int, int], int]:
     """A kernel that grants FICLONE, or refuses it with `error`."""
 
     def ioctl(_target: int, request: int, _source: int) -> int:
-        assert request == module.FICLONE
+        assert request == FICLONE
         if error is not None:
             raise OSError(error, "refused")
         return 0

@@ -7,13 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bento.host.drivers.files import FICLONE
 from bento.host.drivers.machine.findings import Finding, Status, size
 
 LOW_BYTES = 10 << 30
 """A template takes about 1 GiB while it is built, and domains want room to grow."""
-
-FICLONE = 0x40049409
-"""ioctl_ficlone(2), as in linux/fs.h."""
 
 FORGETFUL = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "fuse.sshfs", "virtiofs"})
