@@ -32,7 +32,9 @@ _REMOVED = (
     "etc/hostname", "etc/resolv.conf", "etc/machine-id", "var/lib/dbus/machine-id", "etc/.pwd.lock",
     "etc/*-", "var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/backups/*",
     "etc/apt/apt.conf.d/99mmdebstrap", "etc/apt/sources.list~",
-    "var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb", "var/cache/ldconfig/*",
+    "var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/cache/ldconfig/*",
+    # partial belongs to _apt after a download and to root after a build from packages that were kept.
+    "var/cache/apt/archives/*.deb", "var/cache/apt/archives/partial",
     "var/lib/systemd/random-seed", "var/lib/systemd/catalog/database",
 )  # fmt: skip
 
