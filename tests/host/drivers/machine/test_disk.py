@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bento.host.drivers.files import FICLONE
 from bento.host.drivers.machine.disk import (
+    LOW_BYTES,
     Disk,
     filesystem_of,
     interpret_disk,
@@ -108,10 +109,10 @@ def test_reflinks_are_told_by_what_a_clone_costs(reflink: bool | None, words: st
 
 
 def test_a_nearly_full_disk_is_a_warning() -> None:
-    finding = interpret_disk(replace(GOOD, free=module.LOW_BYTES - 1))
+    finding = interpret_disk(replace(GOOD, free=LOW_BYTES - 1))
     assert finding.status is Status.WARN
     assert finding.remedy is not None
-    assert interpret_disk(replace(GOOD, free=module.LOW_BYTES)).status is Status.OK
+    assert interpret_disk(replace(GOOD, free=LOW_BYTES)).status is Status.OK
 
 
 @pytest.mark.parametrize(
