@@ -13,7 +13,6 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 
 import bento
-from bento.host.drivers.fake.hypervisor import FakeHypervisor
 from bento.host.drivers.files import FileStorage
 from bento.host.drivers.machine import doctor, kvm, kvm_cache, software
 from bento.host.drivers.machine.kvm_access import KVM_DEVICE
@@ -39,23 +38,21 @@ SLOW = (
 
 def main() -> int:
     arguments = _parse(sys.argv[1:])
-    return daemon.run(partial(_prepare, arguments.hypervisor), arguments.ready_fd)
+    return daemon.run(_prepare, arguments.ready_fd)
 
 
-async def _prepare(hypervisor: str, places: Places, notices: Notices) -> Drivers:
+async def _prepare(places: Places, notices: Notices) -> Drivers:
     return Drivers(
         store=SqliteStore(places.database),
         storage=FileStorage(),
-        hypervisor=await _hypervisor(hypervisor, places, notices),
+        hypervisor=await _hypervisor(places, notices),
         builder=DebianBuilder(config=places.policy.parent),
         nursery=nursery_argv,
         doctor=partial(_examine, places),
     )
 
 
-async def _hypervisor(kind: str, places: Places, notices: Notices) -> Hypervisor:
-    if kind == "fake":
-        return FakeHypervisor(home_mark(places))
+async def _hypervisor(places: Places, notices: Notices) -> Hypervisor:
     version = await software.read_qemu_version() or "none"
     verdict = await kvm.probe(places.cache, version)
     emulation = QemuHypervisor(home_mark(places), Accelerator.TCG)
@@ -99,9 +96,6 @@ async def _examine(places: Places) -> list[dict[str, object]]:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bento.host.manager", description=__doc__)
     parser.add_argument("--ready-fd", type=int, help="file number to write one line to: ready, or error: SENTENCE")
-    parser.add_argument(
-        "--hypervisor", choices=("qemu", "fake"), default="qemu", help="fake: local processes, for tests"
-    )
     return parser.parse_args(argv)
 
 
