@@ -130,6 +130,7 @@ def test_a_guest_that_never_answers_fails_at_its_deadline(served: Home) -> None:
     served.create("mute")
     served.ask("admin.vm.property.Set", "mute", "qrexec_timeout", "1")
     failed = served.refused("admin.vm.Start", "mute")
+    assert failed.fault == Fault.NOT_STARTED
     assert "did not answer within 1 s" in failed.sentence
     assert "bento logs mute" in failed.sentence
     assert served.state("mute") == "Halted"

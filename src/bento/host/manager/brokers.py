@@ -139,6 +139,7 @@ class Broker:
         """It did not take what it was sent: it is gone, whether or not that was noticed yet."""
         self._domain = domain
         self._packets = Packets(control)
+        self._open_questions = 0
 
     async def begin(self) -> None:
         """Have it greet the agent. As all methods here, raises `OSError` when the broker is gone."""
@@ -172,35 +173,41 @@ class Broker:
 
     async def serve(self, answer: Question) -> End:
         """Answer its questions until it ends."""
-        open_questions: set[asyncio.Task[None]] = set()
+        answering: set[asyncio.Task[None]] = set()
         try:
-            return await self._listen(answer, open_questions)
+            return await self._listen(answer, answering)
         except WireError as error:
             return End(Ending.VIOLATION, f"its broker sent what is no message: {error}")
         finally:
-            for task in open_questions:
+            for task in answering:
                 task.cancel()
             self.close()
 
-    async def _listen(self, answer: Question, open_questions: set[asyncio.Task[None]]) -> End:
+    async def _listen(self, answer: Question, answering: set[asyncio.Task[None]]) -> End:
         while untrusted_packet := await self._packets.receive():
             match decode_packet(FROM_BROKER, untrusted_packet):
                 case Up() if not self.up.done():
                     self.up.set_result(True)
-                case Asked() as asked if len(open_questions) < MAX_CALLS:
-                    open_questions.add(asyncio.create_task(self._answer(asked, answer, open_questions)))
+                case Asked() as asked if self._open_questions < MAX_CALLS:
+                    self._open_questions += 1
+                    task = asyncio.create_task(self._answer(asked, answer))
+                    answering.add(task)
+                    task.add_done_callback(answering.discard)
                 case Ended() as ended:
                     return End(Ending(ended.ending), ended.sentence)
                 case other:
                     return End(Ending.VIOLATION, f"its broker sent {type(other).__name__} when it may not")
+            # A packet that is there already is read without waiting: whoever sends many must not have us for itself.
+            await asyncio.sleep(0)
         return End(None, "its broker is gone without a word")
 
-    async def _answer(self, asked: Asked, answer: Question, open_questions: set[asyncio.Task[None]]) -> None:
+    async def _answer(self, asked: Asked, answer: Question) -> None:
         try:
             answered = await answer(asked)
         except Exception:
             log.exception("deciding on a call of %s failed", self._domain.name)
             answered = ExitCode.FAULT
+        self._open_questions -= 1  # from the answer on the broker may ask the next one
         try:
             if isinstance(answered, ExitCode):
                 await self._send(Deny(asked.token, answered))
@@ -209,10 +216,6 @@ class Broker:
                     await self._send(Connect(asked.token), answered)
         except OSError:
             log.info("%s: its broker ended before call %d was answered", self._domain.name, asked.token)
-        finally:
-            # Not when the task is done, which is a turn later: its broker may have asked the next by then.
-            if task := asyncio.current_task():
-                open_questions.discard(task)
 
 
 class Nursery:
@@ -264,14 +267,16 @@ class Nursery:
     async def _start(self) -> Packets:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            argv = self._argv(theirs.fileno())
             try:
+                argv = self._argv(theirs.fileno())
                 self._process = await asyncio.create_subprocess_exec(
                     *argv, pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
                 )
-            except OSError as error:
+            except BaseException as error:
                 ours.close()
-                raise Unavailable(f"the broker nursery does not start ({error}); run 'bento doctor'") from error
+                if isinstance(error, OSError):
+                    raise Unavailable(f"the broker nursery does not start ({error}); run 'bento doctor'") from error
+                raise
         self._packets = Packets(ours)
         return self._packets
 

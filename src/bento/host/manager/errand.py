@@ -31,8 +31,8 @@ async def run_errand(broker: Broker, name: DomainName, argv: Sequence[str], *, s
         ours.setblocking(False)
         argument = encode_command([word.encode() for word in argv])
         try:
-            await broker.open(Open(EXEC, argument, ADMIN, TargetName(name), "root", 0, 0), theirs)
             async with asyncio.timeout(seconds):
+                await broker.open(Open(EXEC, argument, ADMIN, TargetName(name), "root", 0, 0), theirs)
                 await asyncio.get_running_loop().sock_sendall(ours, encode_frame(Eof(0, Stream.STDIN)))
                 return await _exit_code(ours)
         except TimeoutError:

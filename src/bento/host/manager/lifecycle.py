@@ -26,7 +26,7 @@ from bento.host.manager.places import Places
 from bento.host.manager.properties import number
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
-from bento.host.model.errors import BentoError, Conflict, Refused, Unavailable
+from bento.host.model.errors import BentoError, Conflict, Refused, Silent, Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
 from bento.host.model.machine import MachineState
 from bento.host.ports.hypervisor import Hypervisor, Machine
@@ -47,10 +47,6 @@ SOUND_SECONDS = 10.0
 
 Answer = Callable[[DomainName, Asked], Awaitable[socket.socket | ExitCode]]
 """Decides what a domain's program asked for: see `calls.py`."""
-
-
-class Silent(Unavailable):
-    """A guest that should have answered did not."""
 
 
 class Lifecycle:

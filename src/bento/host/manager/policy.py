@@ -46,7 +46,7 @@ class PolicyFiles:
         """The policy as it stands on disk now. Files that did not change are not read again."""
         try:
             found = [path for path in self._directory.iterdir() if path.name.endswith(SUFFIX)]
-            signature = {(p.name, s.st_ino, s.st_size, s.st_mtime_ns) for p in found for s in (p.stat(),)}
+            signature = {(p.name, s.st_ino, s.st_size, s.st_ctime_ns) for p in found for s in (p.stat(),)}
             if signature != self._signature:
                 self._policy = assemble((path.name, _read(path)) for path in found)
                 self._signature = signature

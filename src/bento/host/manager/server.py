@@ -19,7 +19,7 @@ from pathlib import Path
 from bento.host.manager.methods import METHODS
 from bento.host.manager.methods.kinds import File, Manager, Reply, Stream
 from bento.host.model.domain import ADMIN, PowerState
-from bento.host.model.errors import BentoError, Conflict, Invalid, Kind, NoSuch, Refused
+from bento.host.model.errors import BentoError, Conflict, Invalid, Kind, NoSuch, Refused, Silent
 from bento.wire.admin import (
     MAX_REQUEST,
     Event,
@@ -210,6 +210,8 @@ def _fault(request: Request, error: BentoError | OSError) -> Fault:
             return Fault.BAD_PROPERTY_VALUE if request.method.endswith("property.Set") else Fault.BAD_VALUE
         case Refused():
             return Fault.REFUSED
+        case Silent():
+            return Fault.NOT_STARTED
         case Conflict(required=required):
             return WRONG_STATE.get(required, Fault.IN_USE)
         case _:

@@ -52,3 +52,7 @@ class Conflict(BentoError):
 
 class Unavailable(BentoError):
     """Something outside of Bento does not work: disk, memory, a program, a guest."""
+
+
+class Silent(Unavailable):
+    """A guest that should have answered did not; its console says more than we know."""
