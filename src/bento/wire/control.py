@@ -12,14 +12,11 @@ from typing import Annotated
 
 from bento.wire.errors import WireError
 from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Sender, Text, message
-from bento.wire.names import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.rpc import ARGUMENT, DOMAIN, SERVICE, TARGET, USER
 
 MAX_PACKET = 1 << 17
 """Largest packet in bytes; both sides read with a buffer of this size and refuse a truncated packet."""
-
-
-def _user_or_none(untrusted: str) -> str:
-    return UserName.parse(untrusted) if untrusted else ""
 
 
 def _sentence(untrusted: str) -> str:
@@ -41,7 +38,7 @@ class Ending(IntEnum):
 class Spawn(Message):
     """To the nursery: fork a broker for `name`. Files: its control socket, the channel, the console, the log file."""
 
-    name: Annotated[DomainName, Text(DomainName.parse, 31)]
+    name: Annotated[DomainName, DOMAIN]
 
 
 @message(tag=2, sender=Sender.GUEST)
@@ -56,7 +53,7 @@ class Begin(Message):
     """Greet the agent and give it this identity (`rpc.Identity`); `nonce` is for the greeting."""
 
     nonce: Annotated[bytes, Blob(16, exact=True)]
-    name: Annotated[DomainName, Text(DomainName.parse, 31)]
+    name: Annotated[DomainName, DOMAIN]
     klass: Annotated[str, Text(_sentence, 31)]
     seed: Annotated[bytes, Blob(32, exact=True)]
     time: Annotated[int, U64]
@@ -73,11 +70,11 @@ class Up(Message):
 class Open(Message):
     """Have the guest serve a call. File: the leg, whose other end is the caller. Fields as in `rpc.Serve`."""
 
-    service: Annotated[ServiceName, Text(ServiceName.parse, 255)]
-    argument: Annotated[ServiceArgument, Text(ServiceArgument.parse, MAX_CALL_NAME)]
-    source: Annotated[DomainName, Text(DomainName.parse, 31)]
-    target: Annotated[TargetName, Text(TargetName.parse, 160)]
-    user: Annotated[str, Text(_user_or_none, 32)]
+    service: Annotated[ServiceName, SERVICE]
+    argument: Annotated[ServiceArgument, ARGUMENT]
+    source: Annotated[DomainName, DOMAIN]
+    target: Annotated[TargetName, TARGET]
+    user: Annotated[str, USER]
     rows: Annotated[int, U16]
     columns: Annotated[int, U16]
 
@@ -87,9 +84,9 @@ class Asked(Message):
     """A program in the guest wants a call. `token` comes back in the answer."""
 
     token: Annotated[int, U32]
-    service: Annotated[ServiceName, Text(ServiceName.parse, 255)]
-    argument: Annotated[ServiceArgument, Text(ServiceArgument.parse, MAX_CALL_NAME)]
-    target: Annotated[TargetName, Text(TargetName.parse, 160)]
+    service: Annotated[ServiceName, SERVICE]
+    argument: Annotated[ServiceArgument, ARGUMENT]
+    target: Annotated[TargetName, TARGET]
 
 
 @message(tag=7, sender=Sender.HOST)

@@ -111,9 +111,6 @@ class Rest:
         return bytes(untrusted[at:]), end
 
 
-Layout = Number | Blob | Text | Rest
-
-
 class Message:
     """Base of all declared messages; `@message` fills in the class variables."""
 

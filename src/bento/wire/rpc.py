@@ -53,11 +53,17 @@ class ExitCode(IntEnum):
     NOT_FOUND = 127
 
 
-STREAM = Number(1, limit=2)
-
-
 def _user_or_none(untrusted: str) -> str:
     return UserName.parse(untrusted) if untrusted else ""
+
+
+STREAM = Number(1, limit=2)
+DOMAIN = Text(DomainName.parse, 31)
+SERVICE = Text(ServiceName.parse, 255)
+ARGUMENT = Text(ServiceArgument.parse, MAX_CALL_NAME)
+TARGET = Text(TargetName.parse, 160)
+USER = Text(_user_or_none, 32)
+"""What a call is made of, laid out alike wherever it passes; limits are bytes."""
 
 
 def _word(untrusted: str) -> str:
@@ -70,7 +76,7 @@ def _word(untrusted: str) -> str:
 class Identity(Message):
     """Who the guest is from now on. `seed` goes into its random pool first; `time` is nanoseconds since 1970, UTC."""
 
-    name: Annotated[DomainName, Text(DomainName.parse, 31)]
+    name: Annotated[DomainName, DOMAIN]
     klass: Annotated[str, Text(_word, 31)]
     seed: Annotated[bytes, Blob(32, exact=True)]
     time: Annotated[int, U64]
@@ -88,11 +94,11 @@ class Serve(Message):
     """Run `service` for `source`. Empty `user`: the guest's default. `rows` and `columns` not 0: on a terminal."""
 
     call: Annotated[int, U32]
-    service: Annotated[ServiceName, Text(ServiceName.parse, 255)]
-    argument: Annotated[ServiceArgument, Text(ServiceArgument.parse, MAX_CALL_NAME)]
-    source: Annotated[DomainName, Text(DomainName.parse, 31)]
-    target: Annotated[TargetName, Text(TargetName.parse, 160)]
-    user: Annotated[str, Text(_user_or_none, 32)]
+    service: Annotated[ServiceName, SERVICE]
+    argument: Annotated[ServiceArgument, ARGUMENT]
+    source: Annotated[DomainName, DOMAIN]
+    target: Annotated[TargetName, TARGET]
+    user: Annotated[str, USER]
     rows: Annotated[int, U16]
     columns: Annotated[int, U16]
 
@@ -102,9 +108,9 @@ class Ask(Message):
     """A program in the guest wants `service` of `target` (empty: whatever the policy says)."""
 
     call: Annotated[int, U32]
-    service: Annotated[ServiceName, Text(ServiceName.parse, 255)]
-    argument: Annotated[ServiceArgument, Text(ServiceArgument.parse, MAX_CALL_NAME)]
-    target: Annotated[TargetName, Text(TargetName.parse, 160)]
+    service: Annotated[ServiceName, SERVICE]
+    argument: Annotated[ServiceArgument, ARGUMENT]
+    target: Annotated[TargetName, TARGET]
 
 
 @message(tag=5, sender=Sender.HOST)
