@@ -46,16 +46,16 @@ class Flavor:
     """`own_boot`: with Bento's initrd and light init; else the distribution's initramfs and systemd."""
 
     name: str
-    purpose: str
     packages: tuple[str, ...]
     own_boot: bool
 
 
 FLAVORS = {
-    "minimal": Flavor("minimal", "a shell and little else; boots a light init", BASE_PACKAGES, own_boot=True),
+    # A shell and little else.
+    "minimal": Flavor("minimal", BASE_PACKAGES, own_boot=True),
+    # The same programs booted the distribution's way: what `make bench-start` compares with.
     "stock-peer": Flavor(
         "stock-peer",
-        "the same programs booted the distribution's way; what `make bench-start` compares with",
         (*BASE_PACKAGES, KERNEL_PACKAGE, "initramfs-tools", "systemd-sysv", "udev"),
         own_boot=False,
     ),
