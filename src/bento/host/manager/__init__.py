@@ -10,6 +10,11 @@ live.py        one domain's power while it is not halted
 machines.py    what machine a domain's record asks for
 brokers.py     the nursery and the brokers, as the manager sees them
 calls.py       what a broker asks: policy, then two legs
+policy.py      the person's policy files, read again when they change
+errand.py      one of Bento's own commands in a guest, for its exit code
 templates.py   building, committing and forgetting template versions
 recovery.py    after a crash: what still runs, what nobody owns
+properties.py  what can be set of a domain: one table
+places.py      where each thing lies below a home; durable.py puts names on disk
+events.py, notices.py, reports.py   what listeners, the person and the log are told
 """
