@@ -215,3 +215,22 @@ def test_a_question_whose_decision_fails_is_answered_all_the_same() -> None:
 
     reply = run(story())
     assert reply[-1] == ExitCode.FAULT
+
+
+def test_a_broker_at_its_limit_may_ask_again_as_soon_as_it_was_answered() -> None:
+    async def story() -> End:
+        ours, theirs = pair()
+        broker = Broker(DOMAIN, 1, ours)
+        serving = asyncio.create_task(broker.serve(refuse))
+        loop = asyncio.get_running_loop()
+        with theirs:
+            theirs.setblocking(False)
+            for token in range(MAX_CALLS):
+                await loop.sock_sendall(theirs, encode_packet(asked(token)))
+            for token in range(MAX_CALLS, 4 * MAX_CALLS):
+                await loop.sock_recv(theirs, 100)
+                await loop.sock_sendall(theirs, encode_packet(asked(token)))
+                assert not serving.done()
+        return await serving
+
+    assert run(story()).ending is None
