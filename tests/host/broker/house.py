@@ -6,6 +6,7 @@ and does not hang; nothing else here knows the time.
 
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -232,6 +233,17 @@ class Domain(Listener):
             self.settle()
 
     @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The broker does nothing meanwhile, and finds all at once that happened."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            while status(self.pid)["State"][0] != "T":
+                pass
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
     def flooded_console(self) -> Iterator[None]:
         """The machine prints without end meanwhile, from a process of its own."""
         flood = "import socket, sys\ns = socket.socket(fileno=int(sys.argv[1]))\nwhile True: s.sendall(bytes(65536))"
@@ -300,7 +312,7 @@ class Guest(Listener):
 
     def is_heard(self) -> bool:
         """Whether the broker has read all that was said."""
-        return not int.from_bytes(ioctl(self.sock, TIOCOUTQ, bytes(4)), sys.byteorder)
+        return all_read(self.sock)
 
     def _keep(self, data: bytes) -> None:
         self.heard += [FROM_HOST.decode(tag, payload) for tag, payload in self.reader.feed(data)]
@@ -399,6 +411,17 @@ def read_until(sock: socket.socket, wanted: bytes) -> bytes:
             raise Gone
         data += more
     return data
+
+
+def status(pid: int) -> dict[str, str]:
+    """What proc(5) says of a process."""
+    with open(f"/proc/{pid}/status") as lines:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in lines)
+
+
+def all_read(sock: socket.socket) -> bool:
+    """Whether the other end has read all that was written to it (unix(7): SIOCOUTQ, which is TIOCOUTQ)."""
+    return not int.from_bytes(ioctl(sock, TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def is_readable(sock: socket.socket) -> bool:

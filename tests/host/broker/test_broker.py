@@ -23,7 +23,7 @@ from bento.wire.rpc import (
     Serve,
     Shutdown,
 )
-from tests.host.broker.house import Gone, Nursery, domain, open_message
+from tests.host.broker.house import Gone, Nursery, domain, open_message, status
 
 
 def ask(call: int, service: str = "test.Ask") -> Ask:
@@ -264,13 +264,16 @@ def test_a_broker_is_named_after_its_domain(nursery: Nursery) -> None:
             assert comm.read() == "bento:personal\n"
 
 
-def test_a_broker_is_confined(nursery: Nursery) -> None:
+def test_a_broker_is_confined_and_so_is_the_nursery(nursery: Nursery) -> None:
     with domain(nursery) as work:
         work.begin()
-        with open(f"/proc/{work.pid}/status") as status:
-            lines = dict(line.rstrip("\n").split(":\t", 1) for line in status)
-    assert lines["Seccomp"] == "2"
-    assert lines["NoNewPrivs"] == "1"
+        broker, parent, free = status(work.pid), status(nursery.process.pid), status(os.getpid())
+        with open(f"/proc/{work.pid}/limits") as limits:
+            assert "Max open files            2048 " in limits.read()
+    assert broker["NoNewPrivs"] == parent["NoNewPrivs"] == "1"
+    # The nursery's own filter, and the broker's on top of it.
+    filters = [int(process["Seccomp_filters"]) for process in (free, parent, broker)]
+    assert [filters[1] - filters[0], filters[2] - filters[1]] == [1, 1]
 
 
 def test_a_broker_has_no_files_but_its_own(nursery: Nursery) -> None:

@@ -5,7 +5,7 @@ import os
 from bento.host.broker.console import CHUNK, LOG_LIMIT, TYPED_ROOM
 from bento.host.jail.profiles import BROKER
 from bento.wire.control import Ending
-from tests.host.broker.house import Domain, Nursery, domain, is_writable, read_until
+from tests.host.broker.house import Domain, Nursery, all_read, domain, is_writable, read_until
 
 MARK = b"<the mark of the end>"
 
@@ -60,11 +60,12 @@ def test_a_broker_goes_on_where_the_log_of_an_earlier_one_ends(nursery: Nursery)
 def test_the_last_words_of_a_machine_are_kept(nursery: Nursery) -> None:
     with domain(nursery) as work:
         work.begin()
-        work.machine.sendall(b"kernel panic" * 1000)
-        work.machine.close()
-        work.guest.sock.close()
+        with work.stopped():
+            work.machine.sendall(b"kernel panic" * 12_000)  # more than the broker reads in one round
+            work.machine.close()
+            work.guest.sock.close()
         assert work.end().ending == Ending.CLOSED
-        assert work.logged() == b"kernel panic" * 1000
+        assert work.logged() == b"kernel panic" * 12_000
 
 
 def test_a_terminal_sees_and_types(nursery: Nursery) -> None:
@@ -103,8 +104,11 @@ def test_a_terminal_that_does_not_read_misses_some_and_holds_up_nothing(nursery:
         terminal = work.join_console()
         terminal.sendall(b"?")
         assert work.machine.recv(1) == b"?"
-        work.machine.sendall(bytes(2 << 20))
-        assert work.open("test.Exit", "7").outcome() == (b"", b"", 7)
+        before = work.memory()
+        work.machine.sendall(bytes(8 << 20))
+        while not all_read(work.machine):
+            assert work.open("test.Exit", "7").outcome() == (b"", b"", 7)
+        assert work.memory() - before < 2 << 20
         say(work, b"later")
         assert work.logged().endswith(b"later" + MARK)
 
