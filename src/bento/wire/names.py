@@ -41,6 +41,10 @@ class DomainName(Name):
     )
 
 
+ADMIN = DomainName("dom0")
+"""The admin domain: the host itself, where policy and state live (the field's name for it)."""
+
+
 class ServiceName(Name):
     __slots__ = ()
     pattern = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,255}", re.ASCII)

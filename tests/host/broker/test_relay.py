@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bento.host.broker.relay import MAX_WAITING
+from bento.host.broker.waiting import MAX_WAITING
 from bento.wire.calls import GRANT_AT
 from bento.wire.control import Asked, Connect, Deny
 from bento.wire.names import ServiceArgument, ServiceName, TargetName
@@ -286,7 +286,7 @@ def test_256_calls_at_once_and_more_that_wait(nursery: Nursery) -> None:
 def test_a_call_waits_for_a_slot_and_no_longer(nursery: Nursery) -> None:
     with domain(nursery) as work:
         guest = work.begin()
-        legs = [work.open("test.Echo") for _ in range(MAX_CALLS + 2)]
+        legs = [work.open("test.Echo", source="dom0") for _ in range(MAX_CALLS + 2)]
         for call in range(0, 2 * MAX_CALLS, 2):
             serve = guest.expect(Serve)
             assert serve.call == call
@@ -296,6 +296,17 @@ def test_a_call_waits_for_a_slot_and_no_longer(nursery: Nursery) -> None:
         legs[0].close()
         assert guest.hear() == Drop(0)
         guest.expect(Serve)
+
+
+def test_no_caller_keeps_out_another_nor_the_person(nursery: Nursery) -> None:
+    with domain(nursery) as work:
+        guest = work.begin()
+        held = [work.open("test.Never", source="random") for _ in range(MAX_CALLS)]
+        for _ in range(MAX_CALLS // 2):
+            assert guest.expect(Serve).source == "random"
+        held += [work.open("test.Never", source="bank"), work.open("test.Never", source="dom0")]
+        assert [guest.expect(Serve).source for _ in range(2)] == ["bank", "dom0"]
+        assert not work.says_now(guest)
 
 
 def test_a_call_too_many_is_turned_away(nursery: Nursery) -> None:

@@ -14,11 +14,13 @@ from typing import assert_never
 from bento.host.broker.channel import Channel
 from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
+from bento.host.broker.waiting import Waiting
 from bento.wire.calls import Calls, Role
 from bento.wire.control import Asked, Open
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
 from bento.wire.layout import Message, Sender
+from bento.wire.names import DomainName
 from bento.wire.rpc import (
     MAX_CALLS,
     MAX_DATA,
@@ -36,9 +38,6 @@ from bento.wire.rpc import (
     Window,
 )
 
-MAX_WAITING = 1024
-"""Calls that may wait until the guest has a slot for them; each holds an open file and up to 65 KB."""
-
 
 class Relay:
     """`tell` reaches the manager."""
@@ -51,8 +50,8 @@ class Relay:
         self._legs: dict[int, Leg] = {}  # of open calls
         self._stirred: deque[Leg] = deque()  # something happened to their sockets
         self._ready: deque[Leg] = deque()  # may have something to say
-        self._slots = MAX_CALLS  # for calls that the guest serves; taken until the leg is closed
-        self._waiting: deque[tuple[Open, socket.socket]] = deque()
+        self._waiting = Waiting(MAX_CALLS)  # for calls that the guest serves: a slot is held until the leg is closed
+        self._sources: dict[int, DomainName] = {}  # of calls that hold a slot
         self._asked: dict[int, Ask] = {}  # by the guest, and not yet told to the manager
         self._questions: set[int] = set()  # told to the manager, and not yet answered
         self._over = False
@@ -61,17 +60,16 @@ class Relay:
 
     def open(self, request: Open, leg: socket.socket) -> None:
         """Have the guest serve a call, as soon as it has a slot for it."""
-        if self._over or len(self._waiting) >= MAX_WAITING:
+        if self._over or not self._waiting.put(request, leg):
             _turn_away(leg)
         else:
-            self._waiting.append((request, leg))
             self.serve_waiting()
 
     def serve_waiting(self) -> None:
-        while self._waiting and self._slots and self._channel.up and not self._over:
-            request, sock = self._waiting.popleft()
-            self._slots -= 1
+        while self._channel.up and not self._over and (waiting := self._waiting.take()):
+            request, sock = waiting
             call = self._calls.begin()
+            self._sources[call] = request.source
             what = request.service, request.argument, request.source, request.target
             self._channel.say(Serve(call, *what, request.user, request.rows, request.columns))
             self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._stirred.append)
@@ -229,7 +227,7 @@ class Relay:
         leg.closed = True
         leg.line.close()
         if leg.guest is Role.SERVER:
-            self._slots += 1
+            self._waiting.give_back(self._sources.pop(leg.call))
             self.serve_waiting()
 
     # The end
@@ -239,12 +237,12 @@ class Relay:
         self._over = True
         for call in tuple(self._legs):
             self._finish(call, ExitCode.FAULT)
-        while self._waiting:
-            _turn_away(self._waiting.popleft()[1])
+        for _, leg in self._waiting.drain():
+            _turn_away(leg)
 
     @property
     def finished(self) -> bool:
-        return self._slots == MAX_CALLS
+        return self._waiting.idle
 
 
 def _turn_away(leg: socket.socket) -> None:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from bento.wire.names import ADMIN as ADMIN  # as part of this module: it is the model's word, too
 from bento.wire.names import DomainName, LabelName
-
-ADMIN = DomainName("dom0")
-"""The admin domain: the host itself, where policy and state live."""
 
 
 class DomainClass(StrEnum):
