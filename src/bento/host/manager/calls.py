@@ -72,10 +72,12 @@ class Calls:
         columns: int = 0,
     ) -> socket.socket:
         """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply."""
-        if self._lifecycle.state(target) is not PowerState.RUNNING:
+        if (state := self._lifecycle.state(target)) is not PowerState.RUNNING:
             if not autostart:
                 raise Conflict(
-                    f"'{target}' does not run; 'bento start {target}' starts it", actual="Halted", required="Running"
+                    f"'{target}' does not run; 'bento start {target}' starts it",
+                    actual=state,
+                    required=PowerState.RUNNING,
                 )
             await self._lifecycle.ensure_running(target)
         user = user or self._inventory.get(target).properties.get("default_user", "")

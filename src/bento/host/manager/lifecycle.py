@@ -187,7 +187,9 @@ class Lifecycle:
                     return
             except OSError:
                 pass
-        raise Conflict(f"'{name}' has no console now; 'bento start {name}'", actual="Halted", required="Running")
+        raise Conflict(
+            f"'{name}' has no console now; 'bento start {name}'", actual=self.state(name), required=PowerState.RUNNING
+        )
 
     async def adopt(self, record: DomainRecord, machine: Machine) -> None:
         """Go on with a machine that an earlier manager started."""

@@ -44,7 +44,9 @@ def _set_template(manager: Manager, record: DomainRecord, value: str) -> DomainR
     state = manager.lifecycle.state(record.name)
     if state is not PowerState.HALTED:
         raise Conflict(
-            f"'{record.name}' is {state.lower()}; shut it down to change its template", actual=state, required="Halted"
+            f"'{record.name}' is {state.lower()}; shut it down to change its template",
+            actual=state,
+            required=PowerState.HALTED,
         )
     return replace(record, domain=replace(record.domain, template=find_template(manager, value)))
 
