@@ -47,8 +47,8 @@ def test_a_stage_ends_where_the_next_begins() -> None:
 
 
 @given(st.lists(st.sampled_from(OUTPUT) | st.text(max_size=30), max_size=60))
-def test_no_output_whatever_leads_out_of_the_whole(lines: list[str]) -> None:
+def test_no_output_whatever_leads_out_of_the_whole_or_back(lines: list[str]) -> None:
     meter = Meter()
-    for line in lines:
-        answer = meter.read(line)
-        assert answer is None or 0.0 <= answer[1] <= 1.0
+    fractions = [answer[1] for line in lines if (answer := meter.read(line))]
+    assert fractions == sorted(fractions)
+    assert all(0.0 <= fraction <= 1.0 for fraction in fractions)

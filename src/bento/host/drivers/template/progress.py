@@ -36,6 +36,7 @@ class Meter:
     _end: float = 0.0
     _planned: int = 0
     _handled: int = 0
+    _reached: float = 0.0
 
     def read(self, line: str) -> tuple[str, float] | None:
         if stage := _STAGE.match(line):
@@ -60,7 +61,9 @@ class Meter:
             return None
         self.phase, self._begin, self._end = STAGES[stage]
         self._handled = 0
-        return self.phase, self._begin
+        return self._at(0.0)
 
     def _at(self, share: float) -> tuple[str, float]:
-        return self.phase, self._begin + share * (self._end - self._begin)
+        # apt announces what it fetches from two servers at once in no particular order.
+        self._reached = max(self._reached, self._begin + share * (self._end - self._begin))
+        return self.phase, self._reached
