@@ -1,0 +1,90 @@
+"""Sets of services and arguments, as a policy can tell them apart and as a person reads them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from bento.host.policy.rules import Rule
+from bento.wire.names import ServiceArgument, ServiceName
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A service and an argument. None: any that the policy does not name (an argument: not for this service)."""
+
+    service: ServiceName | None
+    argument: ServiceArgument | None
+
+
+OTHER = Asked(None, None)
+"""Any service that the policy does not name. Rules have no way to tell its arguments apart."""
+
+
+class Vocabulary:
+    """What some rules name. `also`: a service to tell apart even if they don't."""
+
+    def __init__(self, rules: Iterable[Rule], also: ServiceName | None = None) -> None:
+        self._arguments: dict[ServiceName, set[ServiceArgument]] = defaultdict(set)
+        for rule in rules:
+            if rule.service is not None:
+                self._arguments[rule.service].update(() if rule.argument is None else (rule.argument,))
+        if also is not None:
+            self._arguments[also].update(())
+
+    def asked(self) -> Iterator[Asked]:
+        """Every piece of the space of services and arguments; together they are all of it."""
+        for service in sorted(self._arguments):
+            yield from self.of(service)
+        yield OTHER
+
+    def of(self, service: ServiceName) -> Iterator[Asked]:
+        for argument in sorted(self._arguments[service]):
+            yield Asked(service, argument)
+        yield Asked(service, None)
+
+    def services(self, but: bool, listed: Iterable[Asked]) -> "Services":
+        """Those `listed`, in the order of `asked`; or, with `but`, all that are not."""
+        spans: list[Span] = []
+        named = [(one.service, one.argument) for one in listed if one.service is not None]
+        for service, pieces in groupby(named, key=itemgetter(0)):
+            arguments = [argument for _, argument in pieces]
+            if len(arguments) > len(self._arguments[service]):
+                spans.append(Span(service, "*"))
+            else:
+                spans += [Span(service, "other" if one is None else f"+{one}") for one in arguments]
+        return Services(but, tuple(spans))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`argument` is `*` for any, `+ARG` for one (a bare `+` for none), `other` for any not in the policy."""
+
+    service: ServiceName
+    argument: str
+
+    def __str__(self) -> str:
+        match self.argument:
+            case "*":
+                return self.service
+            case "other":
+                return f"{self.service} (any other argument)"
+            case "+":
+                return f"{self.service} (without argument)"
+            case argument:
+                return f"{self.service}{argument}"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The `spans`, or with `but` every service there could be but those."""
+
+    but: bool
+    spans: tuple[Span, ...]
+
+    def __str__(self) -> str:
+        listed = ", ".join(map(str, self.spans))
+        if not self.but:
+            return listed
+        return f"any service but {listed}" if listed else "any service"
