@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.host.model.domain import ADMIN, DomainClass
-from bento.host.policy.decide import Allowed, Call, decide
 from bento.host.policy.files import assemble
 from bento.host.policy.reach import Calls, Command, Link, Path, Reach, along, call_links, reach
 from bento.host.policy.rules import Rule
-from bento.host.policy.services import OTHER, Asked, Services, Span, Vocabulary
-from bento.host.policy.space import Outcomes, Space, Terms, union
+from bento.host.policy.services import OTHER, Services, Span, Vocabulary
+from bento.host.policy.space import Outcomes, Space, union
 from bento.host.policy.world import DomainFacts, World
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, TargetName
+from bento.wire.names import DomainName, ServiceName, Tag
 from tests.host.policy.made import policies, policy_of, worlds
+from tests.host.policy.outcomes import allows, outcomes
 
 WORLD = World(
     {
@@ -111,25 +111,6 @@ def test_whoever_reaches_the_host_reaches_everybody() -> None:
 
 # ---- against brute force -------------------------------------------------------------------------
 
-FRESH = {"service": ServiceName("fresh"), "argument": ServiceArgument("fresh")}
-
-
-def concrete(asked: Asked) -> tuple[ServiceName, ServiceArgument]:
-    service = FRESH["service"] if asked.service is None else asked.service
-    argument = FRESH["argument"] if asked.argument is None else asked.argument
-    return ServiceName(service), ServiceArgument(argument)
-
-
-def outcomes(made: list[Rule], world: World, asked: Asked) -> set[tuple[DomainName, DomainName, Terms]]:
-    """What `decide` says to every source about every target it could name."""
-    service, argument = concrete(asked)
-    found = set()
-    for source, target in product(set(world.domains) - {ADMIN}, [*world.domains, ADMIN, "", "@default", "gone"]):
-        decided = decide(policy_of(made), Call(source, service, argument, TargetName(target)), world)
-        if isinstance(decided, Allowed):
-            found.add((source, decided.target, Terms(decided.user or "", decided.autostart, decided.notify)))
-    return found
-
 
 @given(policies, worlds)
 def test_the_space_of_all_calls_agrees_with_decide(made: list[Rule], world: World) -> None:
@@ -141,16 +122,6 @@ def test_the_space_of_all_calls_agrees_with_decide(made: list[Rule], world: Worl
             (source, target, terms) for terms, pairs in allowed.items() for source, target in space.pairs(pairs)
         } == outcomes(made, world, asked)
         assert set(space.pairs(union(allowed.values()))) == {pair[:2] for pair in outcomes(made, world, asked)}
-
-
-def allows(services: Services, asked: Asked) -> bool:
-    """Whether the words of `services` mean `asked`, by their reading in docs/policy.md."""
-    for span in services.spans:
-        if span.service == asked.service:
-            named = "other" if asked.argument is None else f"+{asked.argument}"
-            if span.argument in ("*", named):
-                return not services.but
-    return services.but
 
 
 @given(policies, worlds)

@@ -120,7 +120,7 @@ class _Own:
 
 
 class Outcomes:
-    """What `rules` make of every call in `space`. Those for the service `*` are for any argument (`grammar._argument`)."""
+    """What `rules` make of every call in `space`. Those for the service `*` are for any argument, by the grammar."""
 
     def __init__(self, space: Space, rules: Iterable[Rule]) -> None:
         self._space = space
@@ -174,7 +174,7 @@ def _add(ways: dict[_Way, Pairs], way: _Way | None, hit: Pairs) -> None:
 def by_pair(
     space: Space, vocabulary: Vocabulary, pairs: Mapping[Asked, Pairs]
 ) -> dict[tuple[DomainName, DomainName], Services]:
-    """The same the other way round: for each pair, its services.
+    """The same the other way round: for each pair, its services. An `Asked` that is missing has no pairs.
 
     A pair that has `OTHER`, which is every service but those that somebody
     thought of, is told by what it lacks: without that, one `* * * * allow`
@@ -183,8 +183,8 @@ def by_pair(
     most = pairs.get(OTHER, 0)
     whole = dict(space.rows(most))
     unlike: dict[int, list[tuple[Asked, int]]] = defaultdict(list)
-    for asked, mask in pairs.items():
-        for source, row in space.rows(mask ^ most):
+    for asked in vocabulary.asked():
+        for source, row in space.rows(pairs.get(asked, 0) ^ most):
             unlike[source].append((asked, row))
     told: dict[tuple[bool, tuple[Asked, ...]], Services] = {}
     found = {}
