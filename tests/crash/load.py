@@ -69,6 +69,8 @@ class Person:
     home: Home
     chance: random.Random
     boxes: list[Box]
+    restless: float = 1.0
+    """How often it starts and ends domains, where it could just work in them."""
     problems: list[str] = field(default_factory=list)
 
     def work(self, requests: int, ticks: Ticks) -> None:
@@ -88,13 +90,17 @@ class Person:
         if facts is None:
             self._create(box)
             return
-        deeds = [self._set_memory, self._tag]
+        deeds: list[Callable[[Box, Facts], None]] = [self._set_memory, self._tag]
+        moves: list[Callable[[Box, Facts], None]] = []
         if box.states == RUNNING:
-            deeds += [self._call, self._copy, self._copy, self._shut_down, self._kill]
+            deeds += [self._call, self._copy, self._copy]
+            moves += [self._shut_down, self._kill]
         elif box.states == HALTED:
-            deeds += [self._start, self._start, self._start, self._remove]
+            moves += [self._start, self._start, self._start, self._remove]
         else:
-            deeds += [self._make_sure_it_ended]
+            moves += [self._make_sure_it_ended]
+        if self.chance.random() < self.restless:
+            deeds += moves
         self.chance.choice(deeds)(box, facts)
 
     def _create(self, box: Box) -> None:

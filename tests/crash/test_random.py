@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -41,19 +41,16 @@ def kill(home: Home, victim: str, chance: random.Random) -> None:
         end_process(chance.choice(pids))
 
 
-def live_through(home: Home, seed: str, kills: int) -> None:
-    chance = random.Random(seed)
-    people = [
-        Person(home, random.Random(f"{seed}{who}"), [Box(f"box{who}-{number}") for number in range(BOXES)])
-        for who in range(PEOPLE)
-    ]
+def live_through(
+    home: Home, people: Sequence[Person], chance: random.Random, kills: int, victims: Sequence[str] = VICTIMS
+) -> None:
     for _ in range(kills):
-        victim, ticks = chance.choice(VICTIMS), Ticks()
+        victim, ticks = chance.choice(victims), Ticks()
         threads = [threading.Thread(target=person.work, args=(REQUESTS, ticks)) for person in people]
         waiter = threading.Thread(target=_end_after, args=(threads, ticks))
         for thread in (*threads, waiter):
             thread.start()
-        ticks.wait_for(chance.randint(1, PEOPLE * REQUESTS - 1))
+        ticks.wait_for(chance.randint(1, len(people) * REQUESTS - 1))
         kill(home, victim, chance)
         waiter.join()
         assert not [problem for person in people for problem in person.problems], victim
@@ -62,6 +59,13 @@ def live_through(home: Home, seed: str, kills: int) -> None:
         settle(home)
         for person in people:
             person.compare(machines_were_killed=victim == "machine")
+
+
+def people(home: Home, seed: str) -> list[Person]:
+    return [
+        Person(home, random.Random(f"{seed}{who}"), [Box(f"box{who}-{number}") for number in range(BOXES)])
+        for who in range(PEOPLE)
+    ]
 
 
 def _end_after(threads: list[threading.Thread], ticks: Ticks) -> None:
@@ -74,7 +78,7 @@ def _end_after(threads: list[threading.Thread], ticks: Ticks) -> None:
 def test_what_was_promised_holds_whoever_is_killed_under_load(home: Home) -> None:
     seed = os.environ.get("BENTO_CRASH_SEED") or secrets.token_hex(4)
     print(f"BENTO_CRASH_SEED={seed}")
-    live_through(home, seed, KILLS)
+    live_through(home, people(home, seed), random.Random(seed), KILLS)
 
 
 @pytest.mark.soak
@@ -82,7 +86,7 @@ def test_what_was_promised_holds_for_a_long_time(home: Home) -> None:
     seed = os.environ.get("BENTO_CRASH_SEED") or secrets.token_hex(4)
     print(f"BENTO_CRASH_SEED={seed}")
     for part in range(40):
-        live_through(home, f"{seed}-{part}", KILLS)
+        live_through(home, people(home, f"{seed}-{part}"), random.Random(f"{seed}-{part}"), KILLS)
         for name in home.states():
             if name.startswith("box"):
                 if home.state(name) != "Halted":
