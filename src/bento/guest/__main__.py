@@ -50,6 +50,8 @@ def survive() -> None:
 def loopback(path: str, root: str) -> int:
     import socket
 
+    most = getrlimit(RLIMIT_NOFILE)[1]
+    setrlimit(RLIMIT_NOFILE, (most, most))  # the calls there may be at once take more than most accounts begin with
     loop = Loop()
     agent = Agent(loop, Loopback(root, loop.stop))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
