@@ -7,7 +7,8 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - one whose name begins with `deaf` never hears that it is to shut down;
 - the distribution `endless` is built for ever, `broken` never;
 - `BENTO_TEST_KVM` set: machines are started on a KVM on trial, where those whose name begins with `kvmless` are mute;
-- `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes;
+- `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes, and if it holds `state`, for that too;
+- `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work;
 - `BENTO_TEST_COUNT` names a file that gets a byte, the function's place in `CRASH_POINTS`, for each such call.
@@ -38,12 +39,15 @@ from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
 from bento.host.model.errors import Unavailable
+from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.model.machine import MachineSpec
 from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.templates import FILES, Built, Progress
 
 NOTICE = "this machine only pretends"
 KVM_NOTICE = "KVM only pretended to work"
+
+FULL = Path(os.environ["BENTO_TEST_FULL"]) if "BENTO_TEST_FULL" in os.environ else None
 
 PACK = "/machine/guest/pack-root"
 PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\ncat "$HOME/root" >"$1"\n'
@@ -81,10 +85,21 @@ class Deafening(Broker):
 
 class FillingStorage(FileStorage):
     async def create(self, path: Path, size: int) -> None:
-        full = os.environ.get("BENTO_TEST_FULL")
-        if full and os.path.exists(full):
+        if FULL and FULL.exists():
             raise Unavailable(f"the disk is full: no room for {path}")
         await super().create(path, size)
+
+    async def clone(self, source: Path, target: Path) -> None:
+        if gate := os.environ.get("BENTO_TEST_GATE"):
+            await asyncio.to_thread(Path(gate).read_bytes)
+        await super().clone(source, target)
+
+
+class FillingStore(SqliteStore):
+    def put(self, *records: DomainRecord, version: TemplateVersion | None = None) -> None:
+        if FULL and FULL.exists() and FULL.read_text() == "state":
+            raise Unavailable("the state cannot be written; is the disk full?")
+        super().put(*records, version=version)
 
 
 class QuickBuilder:
@@ -123,7 +138,7 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         record = Record(places.cache / "kvm-trial.json", "this boot")
         hypervisor = OnTrial(PretendedKvm(home_mark(places)), hypervisor, record, lambda: notices.add(KVM_NOTICE))
     return Drivers(
-        store=SqliteStore(places.database),
+        store=FillingStore(places.database),
         storage=FillingStorage(),
         hypervisor=hypervisor,
         builder=QuickBuilder(),

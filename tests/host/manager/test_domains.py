@@ -1,11 +1,12 @@
 """Making, removing and cloning domains: what works, and that what does not changes nothing."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from bento.wire.admin import Fault
-from tests.host.manager.home import Home
+from tests.host.manager.home import Home, answer
 
 
 @pytest.fixture
@@ -284,3 +285,78 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_domain(home: Home) -> None:
     assert list(home.data_dir("work").iterdir()) == []
     full.unlink()
     home.start("work")
+
+
+def test_a_full_disk_changes_nothing_that_is_known(home: Home) -> None:
+    full = home.path / "full"
+    home.start_manager(BENTO_TEST_FULL=str(full))
+    home.build()
+    home.create("work")
+    home.create("running")
+    home.start("running")
+    before = home.states(), home.ask("admin.vm.property.GetAll", "work")
+    directories = sorted((home.path / "domains").iterdir())
+    full.write_text("state")
+    for method, destination, argument, payload in (
+        ("admin.vm.Create.AppVM", "dom0", "", "name=other label=red"),
+        ("admin.vm.Start", "work", "", ""),
+        ("bento.vm.Clone", "work", "other", ""),
+        ("bento.vm.Clone", "debian-12", "other", ""),
+        ("admin.vm.property.Set", "work", "memory", "512"),
+        ("admin.vm.tag.Set", "work", "mail", ""),
+    ):
+        assert "is the disk full?" in home.refused(method, destination, argument, payload).sentence
+    assert (home.states(), home.ask("admin.vm.property.GetAll", "work")) == before
+    assert sorted((home.path / "domains").iterdir()) == directories
+    assert not (home.path / "templates/other").exists()
+    # What runs can be ended all the same, and ends for good once there is room to say so.
+    home.kill("running")
+    assert home.state("running") == "Halted"
+    full.unlink()
+    home.kill_manager()
+    home.start_manager()
+    assert home.state("running") == "Halted"
+    home.start("running")
+
+
+def test_a_domain_that_is_being_cloned_holds_still(home: Home) -> None:
+    gate = home.path / "gate"
+    os.mkfifo(gate)
+    home.start_manager(BENTO_TEST_GATE=str(gate))
+    home.build()
+    home.create("work")
+    home.start("work")
+    home.shutdown("work")
+    with home.send("bento.vm.Clone", "work", "copy") as cloning:
+        with open(gate, "wb"):  # opens when the copy is about to begin, which it does when this closes
+            for method in ("admin.vm.Start", "admin.vm.Remove"):
+                failed = home.refused(method, "work")
+                assert failed.fault == Fault.IN_USE
+                assert "is being cloned" in failed.sentence
+            assert home.refused("bento.vm.Clone", "work", "other").fault == Fault.IN_USE
+            assert home.refused("admin.vm.Create.AppVM", payload="name=copy label=red").fault == Fault.IN_USE
+            assert home.refused("admin.vm.Start", "copy").fault == Fault.NOT_FOUND
+            # Whatever else is set of it goes with it.
+            home.ask("admin.vm.tag.Set", "work", "late")
+            home.create("other")
+        answer(cloning)
+    assert home.ask("admin.vm.tag.List", "copy") == "late\n"
+    assert len({home.row(name)["uuid"] for name in ("work", "copy", "other")}) == 3
+    home.start("work")
+    home.start("copy")
+
+
+def test_a_clone_that_fails_leaves_nothing(served: Home) -> None:
+    served.create("work")
+    served.start("work")
+    served.shutdown("work")
+    private = served.data_dir("work") / "private.img"
+    private.rename(private.with_name("away"))
+    private.mkdir()
+    before = sorted((served.path / "domains").iterdir())
+    assert "private.img" in served.refused("bento.vm.Clone", "work", "copy").sentence
+    assert sorted((served.path / "domains").iterdir()) == before
+    assert "copy" not in served.states()
+    private.rmdir()
+    private.with_name("away").rename(private)
+    served.ask("bento.vm.Clone", "work", "copy")

@@ -15,10 +15,11 @@ class Notices:
 
     def take(self) -> list[str]:
         """What waits to be told; whoever takes it tells it."""
+        if not self._waiting:
+            return []
+        with open(self._told, "a") as file:
+            file.writelines(f"{sentence}\n" for sentence in self._waiting)
         taken, self._waiting = self._waiting, []
-        if taken:
-            with open(self._told, "a") as file:
-                file.writelines(f"{sentence}\n" for sentence in taken)
         return taken
 
     def _known(self) -> list[str]:

@@ -192,6 +192,8 @@ class Templates:
             self._inventory.put(record, version=version)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()  # unless it has other versions
             raise
 
     @contextmanager
