@@ -11,9 +11,10 @@ from functools import partial
 
 from bento.guest import spawn
 from bento.guest.loop import READ, Loop
-from bento.guest.place import Place
+from bento.guest.place import DEFAULT_USER, Place
 from bento.guest.streams import Reader, Writer
 from bento.guest.talk import OfCall, Talk
+from bento.wire.names import ADMIN
 from bento.wire.rpc import Data, Drop, Eof, Exit, ExitCode, Resize, Serve, Stream, Window
 
 END_OF_TRANSMISSION = b"\x04"
@@ -26,14 +27,23 @@ def serve(loop: Loop, place: Place, talk: Talk, call: Serve) -> None:
     talk.admit(call, served)
     try:
         process = spawn.start(place, call)
-    except (OSError, KeyError) as error:
-        print(f"bento-agent: {call.service} for {call.source} cannot be started: {error}", file=sys.stderr)
-        talk.say(Exit(call.call, ExitCode.FAULT))
+    except KeyError:
+        _give_up(talk, call, f"there is no user '{call.user or DEFAULT_USER}' in this domain")
+        return
+    except OSError as error:
+        _give_up(talk, call, f"{call.service} cannot be started: {error.strerror}")
         return
     if process is None:
         talk.say(Exit(call.call, ExitCode.NOT_FOUND))
     else:
         served.run(process)
+
+
+def _give_up(talk: Talk, call: Serve, why: str) -> None:
+    print(f"bento-agent: a call of {call.source}: {why}", file=sys.stderr)
+    if call.source == ADMIN:  # a person waits there for a sentence; other domains learn the code, and no more
+        talk.say(Data(call.call, Stream.STDERR, f"bento: {why}\n".encode()))
+    talk.say(Exit(call.call, ExitCode.FAULT))
 
 
 class Served:
