@@ -313,7 +313,8 @@ class Lifecycle:
         see = f"see 'bento logs {name}'"
         if live.unwanted.is_set():
             raise Unavailable(f"'{name}' was killed while it started")
-        if gone.done():
+        # A machine that ends closes its channel a moment before.
+        if gone.done() or (serving.done() and await self._is_gone(live)):
             raise Silent(f"the machine of '{name}' ended while it started; {see}")
         if serving.done():
             sentence = serving.result().sentence
