@@ -14,6 +14,7 @@ from bento.host.manager.reports import Reports
 from bento.host.model.domain import ADMIN, PowerState
 from bento.host.model.errors import BentoError, Conflict, Unavailable
 from bento.host.policy.decide import Allowed, Call, Denied, decide
+from bento.host.policy.files import Policy
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.control import Asked, Open
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
@@ -33,7 +34,7 @@ class Calls:
     async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
         """What becomes of a call that a program in `source` asked for: a leg to its server, or a code."""
         call = Call(source, asked.service, asked.argument, asked.target)
-        match decide(self._policy.current(), call, self._world()):
+        match decide(self.policy(), call, self.world()):
             case Denied(sentence=sentence):
                 self._reports.say(source, logging.WARNING, f"call denied: {sentence}")
                 return ExitCode.REFUSED
@@ -95,5 +96,10 @@ class Calls:
                 return callers
         raise Unavailable(f"the channel to '{target}' was lost again and again; see 'bento logs {target}'")
 
-    def _world(self) -> World:
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy.current()
+
+    def world(self) -> World:
+        """What the policy may know of the domains there are now."""
         return World({record.name: DomainFacts(record.domain.klass, record.tags) for record in self._inventory})

@@ -13,6 +13,7 @@ would have to be taken over by way of the service that was called.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from bento.host.model.domain import ADMIN
@@ -131,7 +132,7 @@ def along(
         if target in (None, names[steps[-1]])
     ]
     paths.sort(key=lambda path: (path.domains[0], path.domains[-1]))
-    used = {step for path in paths for step in zip(path.domains, path.domains[1:], strict=False)}
+    used = {step for path in paths for step in pairwise(path.domains)}
     return Reach(tuple(paths), tuple(link for link in links if (link.source, link.target) in used))
 
 

@@ -1,0 +1,240 @@
+"""`bento policy`: what the policy says, and what an edit of it would change. Nothing here changes anything.
+
+The policy in force is the manager's to read; that of another directory is read
+here and sent along, so that the manager opens no file that somebody names.
+"""
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bento.cli.exits import Code, Failed
+from bento.cli.harmless import harmless
+from bento.cli.manager import ADMIN, Manager, request
+from bento.cli.render import print_json, print_table
+from bento.wire.admin import MAX_REQUEST
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+
+Json = dict[str, Any]
+
+ROOM = MAX_REQUEST - 1024
+"""Bytes for policy files in one request, beside what else is in it."""
+
+SHOWN = 10
+"""How many of the rules that nearly matched the text shows."""
+
+
+# ---- check ---------------------------------------------------------------------------------------
+
+
+def declare_check(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say what is odd about the policy: mistakes, rules that can never match, names of nobody."
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="the policy files there, not those in force")
+    parser.add_argument("--json", action="store_true", help="a list of objects")
+
+
+def check(words: argparse.Namespace, manager: Manager) -> int:
+    asked: Json = {}
+    if words.directory is not None:
+        asked["files"] = _files(words.directory)
+        if not asked["files"]:
+            raise Failed(f"there is no policy file in {words.directory}; their names end in .policy", Code.BAD_INPUT)
+    found = _ask(manager, "Check", asked)
+    if words.json:
+        print_json(found)
+    elif not found:
+        print("Nothing is odd about this policy.")
+    else:
+        for one in found:
+            place = ":".join(str(part) for part in (one["file"], one["line"], one["column"]) if part)
+            print(harmless(f"{place}: {one['sentence']}"))
+    return Code.BAD_INPUT if any(one["oddity"] == "broken" for one in found) else Code.DONE
+
+
+# ---- explain -------------------------------------------------------------------------------------
+
+
+def declare_explain(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say what the policy makes of a call, by which line, and which lines above nearly matched."
+    parser.add_argument("source", metavar="SRC", help="the domain that calls")
+    parser.add_argument("service", metavar="SERVICE[+ARG]")
+    parser.add_argument("target", metavar="DST", help="what the caller names as its target, such as @default")
+    parser.add_argument("--json", action="store_true", help="one object")
+
+
+def explain(words: argparse.Namespace, manager: Manager) -> int:
+    service, _, argument = words.service.partition("+")
+    asked = {
+        "source": DomainName.parse(words.source),
+        "service": ServiceName.parse(service),
+        "argument": ServiceArgument.parse(argument),
+        "target": TargetName.parse(words.target),
+    }
+    found = _ask(manager, "Explain", asked)
+    if words.json:
+        print_json(found)
+        return Code.DONE
+    if found["allowed"]:
+        print(f"It is allowed and goes to {found['target']}, {_terms(found)}.")
+    else:
+        print(harmless(found["sentence"]))
+    if found["rule"]:
+        print(f"  {_rule(found['rule'])}")
+    if found["nearly"]:
+        print("nearly matched, above that:" if found["rule"] else "nearly matched:")
+    for miss in found["nearly"][-SHOWN:]:
+        print(f"  {_rule(miss)}\n    but {miss['why']}")
+    if (more := len(found["nearly"]) - SHOWN) > 0:
+        print(f"  and {more} further up; --json has them all")
+    return Code.DONE
+
+
+def _rule(rule: Json) -> str:
+    return f"{rule['file']}:{rule['line']}  {rule['rule']}"
+
+
+def _terms(terms: Json) -> str:
+    said = [f"as {terms['user']}" if terms["user"] else "as its default user"]
+    if not terms["autostart"]:
+        said.append("if it runs already")
+    if terms["notify"]:
+        said.append("and you are told")
+    return ", ".join(said)
+
+
+# ---- reach ---------------------------------------------------------------------------------------
+
+
+def declare_reach(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Say who can reach whom by calls, directly or by way of others, with the shortest way for each."
+    )
+    parser.add_argument("--to", metavar="D", dest="target", help="only ways to this domain")
+    parser.add_argument("--from", metavar="D", dest="source", help="only ways from this domain")
+    parser.add_argument("--through", metavar="SERVICE", help="only by calls of this service")
+    parser.add_argument("--max-hops", metavar="N", type=int, help="only ways of at most N calls one after the other")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="one object: paths and the links that they are made of")
+    output.add_argument("--dot", action="store_true", help="the links as a graph for Graphviz")
+
+
+def reach(words: argparse.Namespace, manager: Manager) -> int:
+    if words.max_hops is not None and words.max_hops < 1:
+        raise Failed("--max-hops takes a number from 1", Code.BAD_INPUT)
+    asked = {
+        "from": words.source and DomainName.parse(words.source),
+        "to": words.target and DomainName.parse(words.target),
+        "through": words.through and ServiceName.parse(words.through),
+        "max_hops": words.max_hops,
+    }
+    found = _ask(manager, "Reach", {key: value for key, value in asked.items() if value is not None})
+    if words.json:
+        print_json(found)
+        return Code.DONE
+    # The host reaches everybody, which is no news: its own ways are shown to those who ask for them.
+    shown = [path["domains"] for path in found["paths"] if path["from"] != ADMIN or words.source == ADMIN]
+    if words.dot:
+        _print_graph(found, shown)
+    else:
+        _print_ways(found, shown)
+    return Code.DONE
+
+
+def _print_graph(found: Json, shown: list[list[str]]) -> None:
+    used = {step for domains in shown for step in pairwise(domains)}
+    print("digraph reach {")
+    for link in found["links"]:
+        if (link["from"], link["to"]) in used:
+            print(f'  "{link["from"]}" -> "{link["to"]}" [label="{link["text"]}"];')
+    print("}")
+
+
+def _print_ways(found: Json, shown: list[list[str]]) -> None:
+    if found["fault"]:
+        print(harmless(f"The policy is broken and denies every call: {found['fault']}"))
+    if not shown:
+        print("Nobody.")
+        return
+    texts: dict[tuple[str, str], str] = {}
+    for link in found["links"]:
+        ends = (link["from"], link["to"])
+        texts[ends] = f"{texts[ends]}; {link['text']}" if ends in texts else link["text"]
+    rows = []
+    for domains in shown:
+        steps = list(pairwise(domains))
+        ways = [texts[step] for step in steps]
+        by = (
+            ways[0]
+            if len(ways) == 1
+            else " -> ".join(f"[{way}] {end}" for way, end in zip(ways, domains[1:], strict=True))
+        )
+        rows.append([domains[0], domains[-1], str(len(steps)), by])
+    print_table(("FROM", "TO", "HOPS", "BY"), rows, right=("HOPS",))
+
+
+# ---- diff ----------------------------------------------------------------------------------------
+
+
+def declare_diff(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say what the policy NEW allows and denies that the policy OLD did not, among today's domains."
+    parser.add_argument("old", metavar="OLD", help="a directory of policy files")
+    parser.add_argument("new", metavar="NEW", help="another")
+    parser.add_argument("--json", action="store_true", help="one object")
+
+
+def diff(words: argparse.Namespace, manager: Manager) -> int:
+    found = _ask(manager, "Diff", {"old": _files(words.old), "new": _files(words.new)})
+    if words.json:
+        print_json(found)
+        return Code.DONE
+    for which, fault in found["faults"].items():
+        if fault:
+            print(harmless(f"The {which} policy is broken and denies every call: {fault}"))
+    rows = [
+        [fate, change["from"], change["to"], change["text"] + _on_terms(change)]
+        for fate in ("allowed", "denied", "altered")
+        for change in found[fate]
+    ]
+    if rows:
+        print_table(("NOW", "FROM", "TO", "SERVICES"), rows)
+    else:
+        print("The two allow and deny the same.")
+    return Code.DONE
+
+
+def _on_terms(change: Json) -> str:
+    before, after = (" or ".join(_terms(terms) for terms in change[when]) for when in ("before", "after"))
+    return f": {after}; before {before}" if before and after else ""
+
+
+# ---- asking --------------------------------------------------------------------------------------
+
+
+def _ask(manager: Manager, method: str, asked: Json) -> Any:
+    # Bytes of a file that are no UTF-8 go as they are (surrogateescape both ways), for the manager to find the fault.
+    payload = json.dumps(asked, ensure_ascii=False)
+    length = len(payload.encode("utf-8", "surrogateescape"))
+    if length > ROOM:
+        raise Failed(f"that is too much policy for one request: {length} bytes, at most {ROOM}", Code.BAD_INPUT)
+    return json.loads(manager.ask(request(f"bento.policy.{method}", payload=payload)))
+
+
+def _files(directory: str) -> list[Json]:
+    """The policy files of a directory, which are those that the manager would read."""
+    try:
+        paths = sorted(path for path in Path(directory).iterdir() if path.name.endswith(".policy"))
+        return [{"name": path.name, "text": _text(path)} for path in paths if not path.name.startswith(".")]
+    except OSError as error:
+        raise Failed(f"{error.filename or directory} cannot be read: {error.strerror}", Code.BAD_INPUT) from None
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():  # a FIFO would wait for ever
+        raise Failed(f"{path} is not a plain file", Code.BAD_INPUT)
+    with open(path, "rb") as file:
+        data = file.read(MAX_REQUEST + 1)
+    if len(data) > MAX_REQUEST:
+        raise Failed(f"{path} is too long for one request: more than {MAX_REQUEST} bytes", Code.BAD_INPUT)
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,202 @@
+"""Answers about the policy, as JSON both ways: the one in force, or one whose files came with the request.
+
+Nothing here changes anything. What may take seconds for a large policy is
+done in a thread beside the loop, on frozen values.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TypeVar, assert_never
+
+from bento.host.manager.methods.kinds import Manager, Method, Reply
+from bento.host.model.errors import Invalid
+from bento.host.policy.check import Finding, check
+from bento.host.policy.decide import Allowed, Call, Denied
+from bento.host.policy.diff import Change, diff
+from bento.host.policy.explain import explain
+from bento.host.policy.files import Policy, PolicyBroken, assemble
+from bento.host.policy.reach import Calls, Link, Path, reach
+from bento.host.policy.rules import Rule
+from bento.host.policy.services import Services
+from bento.host.policy.space import Terms
+from bento.wire.admin import Request
+from bento.wire.errors import WireError
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+
+Json = dict[str, object]
+
+
+async def explain_call(manager: Manager, request: Request) -> Reply:
+    """`{"source", "service", "argument", "target"}` -> the decision, its rule, and the rules that nearly matched."""
+    asked = _object(request, "source", "service", "argument", "target")
+    call = Call(
+        _parsed(DomainName.parse, asked, "source"),
+        _parsed(ServiceName.parse, asked, "service"),
+        _parsed(ServiceArgument.parse, asked, "argument"),
+        _parsed(TargetName.parse, asked, "target"),
+    )
+    found = explain(manager.calls.policy(), call, manager.calls.world())
+    nearly = [
+        {**_rule(miss.rule), "columns": [column.value for column in miss.columns], "why": miss.why}
+        for miss in found.nearly
+    ]
+    said: Json
+    match found.decision:
+        case Allowed(target, user, autostart, notify, rule):
+            said = {"target": target, **_terms(Terms(user or "", autostart, notify)), "rule": _rule(rule)}
+        case Denied(reason, sentence, by, notify):
+            said = {"reason": reason.value, "sentence": sentence, "notify": notify, "rule": by and _rule(by)}
+        case never:
+            assert_never(never)
+    allowed = isinstance(found.decision, Allowed)
+    return json.dumps({"allowed": allowed, **said, "nearly": nearly}).encode()
+
+
+async def check_policy(manager: Manager, request: Request) -> Reply:
+    """`{"files": [{"name", "text"}]}`, or `{}` for the policy in force -> a list of findings."""
+    asked = _object(request, "files")
+    policy = _policy(asked, "files") if "files" in asked else manager.calls.policy()
+    found = await asyncio.to_thread(check, policy, manager.calls.world())
+    return json.dumps([_finding(one) for one in found]).encode()
+
+
+async def reach_domains(manager: Manager, request: Request) -> Reply:
+    """`{"from", "to", "through", "max_hops"}`, each of which may be left out -> the paths, and their links."""
+    asked = _object(request, "from", "to", "through", "max_hops")
+    source, target = _domain(manager, asked, "from"), _domain(manager, asked, "to")
+    through = _parsed(ServiceName.parse, asked, "through") if "through" in asked else None
+    max_hops = asked.get("max_hops")
+    # A bool is an int to Python, and no number to anybody else.
+    if max_hops is not None and (not isinstance(max_hops, int) or isinstance(max_hops, bool) or max_hops < 1):
+        raise Invalid("max_hops is a whole number from 1")
+    policy = manager.calls.policy()
+    found = await asyncio.to_thread(
+        reach, policy, manager.calls.world(), source=source, target=target, through=through, max_hops=max_hops
+    )
+    said = {
+        "fault": _fault(policy),
+        "paths": [_path(path) for path in found.paths],
+        "links": [_link(link) for link in found.links],
+    }
+    return json.dumps(said).encode()
+
+
+async def diff_policies(manager: Manager, request: Request) -> Reply:
+    """`{"old", "new"}`, each a list of `{"name", "text"}` -> what is newly allowed, denied, and otherwise allowed."""
+    asked = _object(request, "old", "new")
+    old, new = _policy(asked, "old"), _policy(asked, "new")
+    found = await asyncio.to_thread(diff, old, new, manager.calls.world())
+    said = {
+        "faults": {"old": _fault(old), "new": _fault(new)},
+        "allowed": [_change(change) for change in found.allowed],
+        "denied": [_change(change) for change in found.denied],
+        "altered": [_change(change) for change in found.altered],
+    }
+    return json.dumps(said).encode()
+
+
+# ---- what comes in -------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def _object(request: Request, *allowed: str) -> Json:
+    """The payload. Bytes that are no UTF-8 stay what they are: in a policy file they are its fault, to be reported."""
+    try:
+        found = json.loads(request.payload.decode("utf-8", "surrogateescape") or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not found.keys() <= set(allowed):
+        raise Invalid(f"the request's payload is a JSON object that may have: {', '.join(allowed)}")
+    return found
+
+
+def _text(asked: Json, key: str) -> str:
+    value = asked.get(key)
+    if not isinstance(value, str):
+        raise Invalid(f"the request lacks the text {key}")
+    return value
+
+
+def _parsed(parse: Callable[[str], T], asked: Json, key: str) -> T:
+    try:
+        return parse(_text(asked, key))
+    except WireError as error:
+        raise Invalid(str(error)) from None
+
+
+def _domain(manager: Manager, asked: Json, key: str) -> DomainName | None:
+    return manager.inventory.get(_parsed(DomainName.parse, asked, key)).name if key in asked else None
+
+
+def _policy(asked: Json, key: str) -> Policy:
+    files = asked.get(key)
+    if not isinstance(files, list):
+        raise Invalid(f"the request lacks the list {key} of policy files")
+    return assemble([_file(file) for file in files])
+
+
+def _file(file: object) -> tuple[str, bytes]:
+    match file:
+        case {"name": str(name), "text": str(text)}:
+            try:
+                return name, text.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                pass
+    raise Invalid("a policy file is an object with the texts name and text")
+
+
+# ---- what goes out -------------------------------------------------------------------------------
+
+
+def _fault(policy: Policy) -> str | None:
+    return str(policy.fault) if isinstance(policy, PolicyBroken) else None
+
+
+def _rule(rule: Rule) -> Json:
+    return {"file": rule.file, "line": rule.line, "rule": str(rule)}
+
+
+def _finding(found: Finding) -> Json:
+    place = {"file": found.file, "line": found.line, "column": found.column}
+    return {"oddity": found.oddity.value, **place, "sentence": found.sentence}
+
+
+def _path(path: Path) -> Json:
+    return {"from": path.domains[0], "to": path.domains[-1], "hops": path.hops, "domains": path.domains}
+
+
+def _link(link: Link) -> Json:
+    ends = {"from": link.source, "to": link.target, "text": str(link.means)}
+    if isinstance(link.means, Calls):
+        return {**ends, "kind": "calls", **_services(link.means.services)}
+    return {**ends, "kind": "command"}
+
+
+def _services(services: Services) -> Json:
+    spans = [{"service": span.service, "argument": span.argument} for span in services.spans]
+    return {"any_but": services.but, "services": spans}
+
+
+def _change(change: Change) -> Json:
+    return {
+        "from": change.source,
+        "to": change.target,
+        "text": str(change.services),
+        **_services(change.services),
+        "before": [_terms(terms) for terms in change.before],
+        "after": [_terms(terms) for terms in change.after],
+    }
+
+
+def _terms(terms: Terms) -> Json:
+    return {"user": terms.user or None, "autostart": terms.autostart, "notify": terms.notify}
+
+
+METHODS: dict[str, Method] = {
+    "bento.policy.Check": check_policy,
+    "bento.policy.Explain": explain_call,
+    "bento.policy.Reach": reach_domains,
+    "bento.policy.Diff": diff_policies,
+}

@@ -1,0 +1,224 @@
+"""`bento policy`: what is asked of the manager, and how its answers are told."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bento.cli.policy import ROOM
+from tests.cli.conftest import Bento
+from tests.cli.fake import FakeManager
+
+Capture = pytest.CaptureFixture[str]
+RULE = {"file": "a.policy", "line": 2, "rule": "s * random work allow"}
+FINDINGS = [
+    {"oddity": "name", "file": "a.policy", "line": 7, "column": 0, "sentence": "there is no domain gone"},
+    {"oddity": "service", "file": "a\x1b.policy", "line": 0, "column": 0, "sentence": "odd\x1b[2J"},
+]
+BROKEN = {"oddity": "broken", "file": "a.policy", "line": 7, "column": 3, "sentence": "expected something"}
+
+
+def answer(manager: FakeManager, method: str, value: object) -> None:
+    manager.answers[f"bento.policy.{method}"] = json.dumps(value).encode()
+
+
+def sent(manager: FakeManager) -> object:
+    return json.loads(manager.requests[-1].payload.decode("utf-8", "surrogateescape"))
+
+
+def test_a_check_tells_findings_by_their_place(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Check", FINDINGS)
+    assert bento("policy", "check") == 0
+    assert capsys.readouterr().out == "a.policy:7: there is no domain gone\na^[.policy: odd^[[2J\n"
+    assert sent(manager) == {}
+    assert bento("policy", "check", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == FINDINGS
+
+
+def test_a_check_of_a_broken_policy_ends_as_bad_input(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Check", [BROKEN])
+    assert bento("policy", "check") == 2
+    assert capsys.readouterr().out == "a.policy:7:3: expected something\n"
+
+
+def test_a_check_without_findings_says_so(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Check", [])
+    assert bento("policy", "check") == 0
+    assert capsys.readouterr().out == "Nothing is odd about this policy.\n"
+
+
+def test_the_files_of_a_directory_are_sent_along(manager: FakeManager, bento: Bento, tmp_path: Path) -> None:
+    answer(manager, "Check", [])
+    (tmp_path / "b.policy").write_bytes("# käse\n".encode())
+    (tmp_path / "a.policy").write_bytes(b"# \xff\r\n")
+    (tmp_path / ".c.policy").write_text("hidden")
+    (tmp_path / "notes.txt").write_text("no policy")
+    assert bento("policy", "check", str(tmp_path)) == 0
+    assert sent(manager) == {
+        "files": [{"name": "a.policy", "text": "# \udcff\r\n"}, {"name": "b.policy", "text": "# käse\n"}]
+    }
+
+
+def test_what_is_no_policy_is_said_before_anybody_is_asked(
+    manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    assert bento("policy", "check", str(gone)) == 2
+    assert capsys.readouterr().err == f"bento: {gone} cannot be read: No such file or directory\n"
+    assert bento("policy", "check", str(tmp_path)) == 2
+    assert "there is no policy file in" in capsys.readouterr().err
+    fifo = tmp_path / "a.policy"
+    os.mkfifo(fifo)
+    assert bento("policy", "check", str(tmp_path)) == 2
+    assert capsys.readouterr().err == f"bento: {fifo} is not a plain file\n"
+    assert manager.requests == []
+
+
+def test_a_policy_too_long_for_a_request_is_one_sentence(
+    manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path
+) -> None:
+    for directory in ("one", "two"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "a.policy").write_text("#" * (ROOM // 2))
+    assert bento("policy", "diff", str(tmp_path / "one"), str(tmp_path / "two")) == 2
+    assert capsys.readouterr().err.startswith("bento: that is too much policy for one request")
+    (tmp_path / "one" / "a.policy").write_text("#" * 70_000)
+    assert bento("policy", "check", str(tmp_path / "one")) == 2
+    assert "is too long for one request" in capsys.readouterr().err
+    assert manager.requests == []
+
+
+ALLOWED = {
+    "allowed": True,
+    "target": "work",
+    "user": "root",
+    "autostart": False,
+    "notify": True,
+    "rule": RULE,
+    "nearly": [{**RULE, "line": 1, "rule": "s +a random work deny", "columns": ["argument"], "why": "it is about +a"}],
+}
+
+
+def test_an_allowed_call_is_told_with_its_terms_and_lines(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Explain", ALLOWED)
+    assert bento("policy", "explain", "random", "s+b+c", "@default") == 0
+    assert sent(manager) == {"source": "random", "service": "s", "argument": "b+c", "target": "@default"}
+    assert capsys.readouterr().out == (
+        "It is allowed and goes to work, as root, if it runs already, and you are told.\n"
+        "  a.policy:2  s * random work allow\n"
+        "nearly matched, above that:\n"
+        "  a.policy:1  s +a random work deny\n"
+        "    but it is about +a\n"
+    )
+    assert bento("policy", "explain", "random", "s", "work", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == ALLOWED
+
+
+def test_a_denied_call_is_told_with_the_nearest_lines(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    miss = ALLOWED["nearly"][0]  # type: ignore[index]
+    denied = {"allowed": False, "reason": "no-rule", "sentence": "It is denied.", "notify": True, "rule": None}
+    answer(manager, "Explain", {**denied, "nearly": [{**miss, "line": line} for line in range(1, 13)]})
+    assert bento("policy", "explain", "random", "s", "work") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == ["It is denied.", "nearly matched:", "  a.policy:3  s +a random work deny"]
+    assert said[-1] == "  and 2 further up; --json has them all"
+
+
+def test_names_that_are_none_are_refused_at_once(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    for words in (("-x", "s", "work"), ("random", "+a", "work"), ("random", "s+ä", "work"), ("random", "s", "w w")):
+        assert bento("policy", "explain", *words) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    for limit in (("--to", "a b"), ("--through", "a/b"), ("--max-hops", "0"), ("--max-hops", "x"), ("--json", "--dot")):
+        assert bento("policy", "reach", *limit) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert manager.requests == []
+
+
+def path(*domains: str) -> dict[str, object]:
+    return {"from": domains[0], "to": domains[-1], "hops": len(domains) - 1, "domains": list(domains)}
+
+
+def link(source: str, target: str, text: str) -> dict[str, object]:
+    return {"from": source, "to": target, "kind": "calls", "text": text}
+
+
+REACH = {
+    "fault": None,
+    "paths": [path("dom0", "work"), path("random", "work", "vault"), path("random", "work")],
+    "links": [
+        link("dom0", "work", "as the host"),
+        link("random", "work", "s, t"),
+        link("random", "work", "by another kind"),
+        link("work", "vault", "any service"),
+    ],
+}
+
+
+def test_reach_is_a_table_of_ways(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Reach", REACH)
+    assert bento("policy", "reach") == 0
+    assert sent(manager) == {}
+    assert capsys.readouterr().out == (
+        "FROM    TO     HOPS  BY\n"
+        "random  vault     2  [s, t; by another kind] work -> [any service] vault\n"
+        "random  work      1  s, t; by another kind\n"
+    )
+    assert bento("policy", "reach", "--from", "dom0", "--to", "work", "--through", "s", "--max-hops", "2") == 0
+    assert sent(manager) == {"from": "dom0", "to": "work", "through": "s", "max_hops": 2}
+    assert "dom0    work      1  as the host\n" in capsys.readouterr().out
+
+
+def test_reach_goes_on_to_other_programs(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Reach", REACH)
+    assert bento("policy", "reach", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == REACH
+    assert bento("policy", "reach", "--dot") == 0
+    graph = capsys.readouterr().out.splitlines()
+    assert (graph[0], graph[-1]) == ("digraph reach {", "}")
+    assert '  "random" -> "work" [label="s, t"];' in graph
+    assert not [line for line in graph if "dom0" in line]
+    assert bento("policy", "reach", "--dot", "--from", "dom0") == 0
+    assert '  "dom0" -> "work" [label="as the host"];' in capsys.readouterr().out
+
+
+def test_nobody_is_an_answer_too(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Reach", {"fault": "a.policy:1:1: nonsense", "paths": [path("dom0", "work")], "links": []})
+    assert bento("policy", "reach") == 0
+    assert capsys.readouterr().out == "The policy is broken and denies every call: a.policy:1:1: nonsense\nNobody.\n"
+
+
+def change(text: str, before: list[object], after: list[object]) -> dict[str, object]:
+    return {"from": "random", "to": "work", "text": text, "before": before, "after": after}
+
+
+PLAIN = {"user": None, "autostart": True, "notify": False}
+
+
+def test_a_diff_tells_the_fate_of_services(manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path) -> None:
+    found = {
+        "faults": {"old": None, "new": "a.policy:1:1: nonsense"},
+        "allowed": [change("s", [], [PLAIN])],
+        "denied": [change("any service but s", [PLAIN], [])],
+        "altered": [change("t", [PLAIN], [PLAIN, {**PLAIN, "user": "root"}])],
+    }
+    answer(manager, "Diff", found)
+    (tmp_path / "a.policy").write_text("nonsense")
+    (tmp_path / "empty").mkdir()
+    assert bento("policy", "diff", str(tmp_path / "empty"), str(tmp_path)) == 0
+    assert sent(manager) == {"old": [], "new": [{"name": "a.policy", "text": "nonsense"}]}
+    assert capsys.readouterr().out == (
+        "The new policy is broken and denies every call: a.policy:1:1: nonsense\n"
+        "NOW      FROM    TO    SERVICES\n"
+        "allowed  random  work  s\n"
+        "denied   random  work  any service but s\n"
+        "altered  random  work  t: as its default user or as root; before as its default user\n"
+    )
+    assert bento("policy", "diff", str(tmp_path), str(tmp_path), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == found
+
+
+def test_a_diff_of_the_same_says_so(manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path) -> None:
+    answer(manager, "Diff", {"faults": {"old": None, "new": None}, "allowed": [], "denied": [], "altered": []})
+    assert bento("policy", "diff", str(tmp_path), str(tmp_path)) == 0
+    assert capsys.readouterr().out == "The two allow and deny the same.\n"

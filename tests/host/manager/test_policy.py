@@ -1,0 +1,184 @@
+"""Answers about the policy, over the socket: the one in force, and one that comes with the request."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bento.wire.admin import Fault
+from tests.host.manager.home import Home, new_home
+
+POLICY = """\
+my.Note +secret @anyvm work deny
+my.Note * random work allow user=root
+my.Read * work vault allow
+my.Read * work vault deny
+"""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Home]:
+    with new_home() as home:
+        home.start_manager()
+        home.build()
+        for name in ("random", "work", "vault"):
+            home.create(name)
+        write(home, POLICY)
+        yield home
+
+
+def write(home: Home, text: str) -> None:
+    (home.path / "config" / "policy.d" / "30-user.policy").write_text(text)
+
+
+def ask(home: Home, method: str, **asked: object) -> Any:
+    return json.loads(home.ask(f"bento.policy.{method}", payload=json.dumps(asked)))
+
+
+def explained(home: Home, source: str, service: str, argument: str, target: str) -> Any:
+    return ask(home, "Explain", source=source, service=service, argument=argument, target=target)
+
+
+def test_an_allowed_call_is_explained_by_its_line_and_those_that_nearly_matched(shared: Home) -> None:
+    assert explained(shared, "random", "my.Note", "", "work") == {
+        "allowed": True,
+        "target": "work",
+        "user": "root",
+        "autostart": True,
+        "notify": False,
+        "rule": {"file": "30-user.policy", "line": 2, "rule": "my.Note * random work allow user=root"},
+        "nearly": [
+            {
+                "file": "30-user.policy",
+                "line": 1,
+                "rule": "my.Note +secret @anyvm work deny",
+                "columns": ["argument"],
+                "why": "it is about the argument +secret",
+            }
+        ],
+    }
+
+
+def test_a_denied_call_is_explained_with_its_reason(shared: Home) -> None:
+    found = explained(shared, "random", "my.Note", "secret", "work")
+    assert (found["allowed"], found["reason"], found["rule"]["line"]) == (False, "rule", 1)
+    assert found["sentence"] == "'my.Note+secret' from 'random' to 'work' is denied by 30-user.policy:1"
+    nobody = explained(shared, "vault", "other", "", "work")
+    assert (nobody["reason"], nobody["rule"], nobody["nearly"]) == ("no-rule", None, [])
+
+
+def test_the_policy_in_force_is_checked(shared: Home) -> None:
+    (found,) = ask(shared, "Check")
+    assert (found["oddity"], found["file"], found["line"]) == ("never", "30-user.policy", 4)
+    assert "30-user.policy:3" in found["sentence"]
+
+
+def test_a_policy_that_comes_along_is_checked_in_its_place(shared: Home) -> None:
+    files = [{"name": "a.policy", "text": "s * gone work allow\n"}]
+    assert [found["sentence"] for found in ask(shared, "Check", files=files)] == ["there is no domain gone"]
+    broken = [{"name": "a.policy", "text": "s * work maybe\n"}]
+    (found,) = ask(shared, "Check", files=broken)
+    assert (found["oddity"], found["line"]) == ("broken", 1)
+
+
+def test_bytes_that_are_no_text_are_found_where_they_are(shared: Home) -> None:
+    payload = b'{"files": [{"name": "a.policy", "text": "# \xff"}]}'
+    (found,) = json.loads(shared.ask("bento.policy.Check", payload=payload))
+    assert (found["line"], found["column"]) == (1, 3)
+    assert found["sentence"].startswith("expected text in UTF-8")
+
+
+def test_reach_tells_paths_and_their_links(shared: Home) -> None:
+    found = ask(shared, "Reach", **{"from": "random", "to": "vault"})
+    assert found == {
+        "fault": None,
+        "paths": [{"from": "random", "to": "vault", "hops": 2, "domains": ["random", "work", "vault"]}],
+        "links": [
+            {
+                "from": "random",
+                "to": "work",
+                "kind": "calls",
+                "text": "my.Note (any other argument)",
+                "any_but": False,
+                "services": [{"service": "my.Note", "argument": "other"}],
+            },
+            {
+                "from": "work",
+                "to": "vault",
+                "kind": "calls",
+                "text": "my.Read",
+                "any_but": False,
+                "services": [{"service": "my.Read", "argument": "*"}],
+            },
+        ],
+    }
+    assert ask(shared, "Reach", **{"from": "random", "to": "vault"}, max_hops=1)["paths"] == []
+    assert ask(shared, "Reach", **{"from": "random", "to": "vault"}, through="my.Note")["paths"] == []
+    by_host = ask(shared, "Reach", **{"from": "dom0", "to": "vault"})["links"]
+    assert by_host == [{"from": "dom0", "to": "vault", "kind": "command", "text": "as the host"}]
+
+
+def test_a_broken_policy_lets_nobody_reach_anybody_and_says_so(shared: Home) -> None:
+    try:
+        write(shared, "nonsense")
+        found = ask(shared, "Reach", **{"from": "random"})
+    finally:
+        write(shared, POLICY)
+    assert found["paths"] == []
+    assert found["fault"].startswith("30-user.policy:1:")
+
+
+def test_a_diff_tells_what_changes_and_on_which_terms(shared: Home) -> None:
+    old = [{"name": "a.policy", "text": "s * work vault allow\nt * work vault allow\n"}]
+    new = [{"name": "a.policy", "text": "s * work vault allow user=root\nt * work random allow\n"}]
+    found = ask(shared, "Diff", old=old, new=new)
+    plain = {"user": None, "autostart": True, "notify": False}
+    t = {"text": "t", "any_but": False, "services": [{"service": "t", "argument": "*"}]}
+    assert found == {
+        "faults": {"old": None, "new": None},
+        "allowed": [{"from": "work", "to": "random", **t, "before": [], "after": [plain]}],
+        "denied": [{"from": "work", "to": "vault", **t, "before": [plain], "after": []}],
+        "altered": [
+            {
+                "from": "work",
+                "to": "vault",
+                "text": "s",
+                "any_but": False,
+                "services": [{"service": "s", "argument": "*"}],
+                "before": [plain],
+                "after": [{**plain, "user": "root"}],
+            }
+        ],
+    }
+    broken = ask(shared, "Diff", old=old, new=[{"name": "a.policy", "text": "nonsense"}])
+    assert broken["faults"]["new"].startswith("a.policy:1:")
+    assert broken["allowed"] == []
+    assert [change["text"] for change in broken["denied"]] == ["s, t"]
+
+
+@pytest.mark.parametrize(
+    ("method", "payload", "words"),
+    [
+        ("Check", "[" * 60_000, "JSON object"),
+        ("Check", "{", "JSON object"),
+        ("Check", "[]", "JSON object"),
+        ("Check", '{"file": []}', "files"),
+        ("Check", '{"files": {}}', "list files"),
+        ("Check", '{"files": ["a"]}', "texts name and text"),
+        ("Check", '{"files": [{"name": "a.policy", "text": "\\ud800"}]}', "texts name and text"),
+        ("Explain", "{}", "text source"),
+        ("Explain", '{"source": "-", "service": "s", "argument": "", "target": ""}', "not a domain name"),
+        ("Reach", '{"to": "gone"}', "there is no domain 'gone'"),
+        ("Reach", '{"through": ""}', "not a service name"),
+        ("Reach", '{"max_hops": 0}', "whole number from 1"),
+        ("Reach", '{"max_hops": true}', "whole number from 1"),
+        ("Diff", '{"old": []}', "list new"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_with_a_sentence(
+    shared: Home, method: str, payload: str, words: str
+) -> None:
+    failed = shared.refused(f"bento.policy.{method}", payload=payload)
+    assert failed.fault in (Fault.BAD_VALUE, Fault.NOT_FOUND)
+    assert words in failed.sentence
