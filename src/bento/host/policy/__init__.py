@@ -3,6 +3,10 @@
     files.assemble    names and bytes of the policy files -> Policy
     grammar.parse     one file's text -> its rules, or a PolicyError that names the place
     decide.decide     (Policy, Call, World) -> Allowed or Denied
+    explain.explain   the same, and the rules above that nearly matched
+    check.check       (Policy, World) -> rules that can never match, names that mean nobody
+    reach.reach       (Policy, World) -> who can reach whom, directly and by way of others
+    diff.diff         (Policy, Policy, World) -> what the second newly allows, denies or alters
 
 Everything here is pure: whoever reads files, asks a person, or starts a
 domain does it elsewhere and brings the outcome in as a value. What a guest
