@@ -183,6 +183,12 @@ class Host:
             assert time.monotonic() < deadline, "the agent did not do it in time"
             self.step(deadline - time.monotonic())
 
+    def retry(self, succeeds: Callable[[], bool]) -> None:
+        """Again and again, each time with something of its own to wait for."""
+        deadline = time.monotonic() + PATIENCE
+        while not succeeds():
+            assert time.monotonic() < deadline, "it did not come about in time"
+
     def settle(self) -> None:
         """Until the agent has acted on all that it was told before: it answers in order."""
         self.run("no.SuchService")

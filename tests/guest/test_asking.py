@@ -1,5 +1,6 @@
 """Calls that local programs ask for: placing them, their bytes, and what a hostile program can and cannot do."""
 
+import resource
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from bento.wire.rpc import (
     Data,
     Eof,
     Exit,
+    ExitCode,
     Refused,
     Resize,
     Stream,
@@ -267,3 +269,15 @@ def test_answers_that_nobody_reads_count_against_the_most_calls(host: Host, join
     while program.hear() is not None:
         pass
     host.next_asked()
+
+
+def test_programs_that_use_up_all_files_are_outlived(running: Agent, host: Host) -> None:
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (24, 24))
+    hoard = [running.client() for _ in range(40)]
+    host.retry(lambda: host.run("qubes.VMExec", "true").code == ExitCode.FAULT)
+    for connection in hoard:
+        connection.close()
+    host.retry(lambda: host.run("qubes.VMExec", "true").code == 0)
+    with running.client() as late:
+        late.sendall(encode_frame(ASK))
+        host.refuse(host.next_asked(), ExitCode.REFUSED)

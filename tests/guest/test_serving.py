@@ -205,8 +205,12 @@ def test_nothing_is_left_of_calls_that_are_over(running: Agent, host: Host) -> N
         host.run(*command("true"), size=(24, 80))
         host.run("no.SuchService")
     host.drop(dropped)
-    while children():
+
+    def all_reaped() -> bool:
         host.settle()
+        return not children()
+
+    host.retry(all_reaped)
     assert files() == before
 
 

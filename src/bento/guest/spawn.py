@@ -163,7 +163,8 @@ def _become(path: str | None, call: Serve, account: Account, values: dict[str, s
         # Python ignores some, and a shell that put the agent into the background more; programs expect all of them.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        setrlimit(RLIMIT_NOFILE, (OPEN_FILES, getrlimit(RLIMIT_NOFILE)[1]))
+        most = getrlimit(RLIMIT_NOFILE)[1]
+        setrlimit(RLIMIT_NOFILE, (min(OPEN_FILES, most), most))
         if account.groups is not None:
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("0")
