@@ -56,13 +56,25 @@ def _kept() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building the same
         if not kept.exists():
             for old in cache.iterdir():
-                if old.is_dir():
+                if old.is_dir() and _hold(old, fcntl.LOCK_EX):
                     shutil.rmtree(old)
             building = cache / "building"
             building.mkdir()
             asyncio.run(DebianBuilder().build("debian-12", "minimal", building, lambda _phase, _fraction: None))
             building.rename(kept)
+        assert _hold(kept, fcntl.LOCK_SH)
     return kept
+
+
+def _hold(directory: Path, how: int) -> bool:
+    """To the end of this process. Tests of another checkout may be using the template that is theirs."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        return False
+    return True
 
 
 def _digest() -> str:
