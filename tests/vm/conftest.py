@@ -16,7 +16,8 @@ qubes.Filecopy  *  work    vault  deny
 
 
 @pytest.fixture(scope="session")
-def _boxes() -> Iterator[Boxes]:
+def new() -> Iterator[Boxes]:
+    """The same as `boxes`, before anything runs there."""
     with new_boxes() as boxes:
         for name, label in {**RUNNING, "vault": "black"}.items():
             boxes.do("create", name, "--template", TEMPLATE, "--label", label)
@@ -25,9 +26,9 @@ def _boxes() -> Iterator[Boxes]:
 
 
 @pytest.fixture
-def boxes(_boxes: Boxes) -> Boxes:
+def boxes(new: Boxes) -> Boxes:
     """`work` and `random` run, `vault` never did."""
-    rows = _boxes.ls()
+    rows = new.ls()
     if halted := [name for name in RUNNING if rows[name]["state"] == "Halted"]:
-        _boxes.do("start", *halted)
-    return _boxes
+        new.do("start", *halted)
+    return new

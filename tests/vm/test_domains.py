@@ -1,5 +1,7 @@
 """The life of real domains, by commands: what they keep and what they lose, what they take of this machine."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.vm.boxes import TEMPLATE, Boxes, wait_until
@@ -24,17 +26,30 @@ def test_ls_shows_all_that_is_to_be_known_of_a_domain(boxes: Boxes) -> None:
     assert {row["name"]: row["class"] for row in boxes.ls().values()}["dom0"] == "AdminVM"
 
 
-def test_ten_domains_of_one_template_take_next_to_no_disk_before_they_write(boxes: Boxes) -> None:
+@pytest.fixture(scope="module")
+def ten(new: Boxes) -> Iterator[list[str]]:
+    """Ten domains of one template, of which the first has started."""
     names = [f"box{number}" for number in range(10)]
     for name in names:
-        boxes.do("create", name, "--template", TEMPLATE, "--label", "gray")
-    boxes.do("start", names[0])
-    rows = boxes.ls(*names)
+        options = ("--property", "memory=300", "--property", "vcpus=2") if name == names[0] else ()
+        new.do("create", name, "--template", TEMPLATE, "--label", "gray", *options)
+    new.do("start", names[0])
+    yield names
+    new.do("kill", names[0])
+    new.do("rm", *names)
+
+
+def test_ten_domains_of_one_template_take_next_to_no_disk_before_they_write(boxes: Boxes, ten: list[str]) -> None:
+    rows = boxes.ls(*ten)
+    assert [row["state"] for row in rows.values()] == ["Running", *["Halted"] * 9]
     assert all(row["disk_bytes"] < MIB for row in rows.values()), rows
-    assert "DISK" in boxes.do("ls", "--disk", *names).split("\n")[0]
-    boxes.do("kill", names[0])
-    boxes.do("rm", *names)
-    assert not set(names) & set(boxes.ls())
+    assert "DISK" in boxes.do("ls", "--disk", *ten).split("\n")[0]
+
+
+def test_a_domain_has_the_memory_and_the_processors_that_were_set(boxes: Boxes, ten: list[str]) -> None:
+    kib, processors = boxes.sh(ten[0], "awk '/MemTotal/ {print $2}' /proc/meminfo; nproc").split()
+    assert 200 << 10 < int(kib) < 300 << 10
+    assert processors == "2"
 
 
 def test_a_restart_keeps_home_and_throws_the_root_away_and_a_clone_has_the_home(boxes: Boxes) -> None:
@@ -141,14 +156,3 @@ def test_what_makes_no_sense_is_one_sentence_and_changes_nothing(boxes: Boxes) -
     ):
         assert boxes.fail(*words)[0] == 2, words
     assert set(boxes.ls()) == before
-
-
-def test_memory_that_is_set_is_what_the_next_start_gives(boxes: Boxes) -> None:
-    boxes.do("prefs", "vault", "memory", "300")
-    boxes.do("prefs", "vault", "vcpus", "2")
-    try:
-        kib, processors = boxes.sh("vault", "awk '/MemTotal/ {print $2}' /proc/meminfo; nproc").split()
-        assert 200 << 10 < int(kib) < 300 << 10
-        assert processors == "2"
-    finally:
-        boxes.do("kill", "vault")
