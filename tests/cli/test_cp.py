@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import socket
 import stat
 import subprocess
@@ -401,3 +402,15 @@ def test_a_file_that_shrinks_after_it_was_looked_at_breaks_the_copy(here: Path) 
     (here / "a").write_bytes(b"short")
     with pytest.raises(Failed, match="became shorter"):
         list(send.pack(entries))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied, for the account somebody"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_leave_withheld_names_the_account(monkeypatch: pytest.MonkeyPatch, error: OSError, said: str) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _: pwd.struct_passwd(("somebody", "x", 1, 1, "", "/", "/bin/sh")))
+    assert place.why(error) == said

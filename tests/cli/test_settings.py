@@ -80,6 +80,14 @@ def test_what_makes_no_sense_is_one_sentence_and_never_asked(
     assert manager.requests == []
 
 
+@pytest.mark.parametrize(("verb", "what"), [("prefs", "a property name"), ("features", "a feature name")])
+def test_a_name_that_cannot_be_is_called_what_it_was_meant_as(
+    bento: Bento, capsys: pytest.CaptureFixture[str], verb: str, what: str
+) -> None:
+    assert bento(verb, "work", "x y", "1") == 2
+    assert capsys.readouterr().err.startswith(f"bento: 'x y' is not {what} (")
+
+
 def test_tags_are_lines(manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     manager.answers["admin.vm.tag.List"] = b"a\nb\n"
     assert bento("tags", "work") == 0

@@ -10,12 +10,12 @@ from bento.cli.render import say
 from bento.wire.admin import Fault, Request
 from bento.wire.names import DomainName, LabelName
 
-CLASSES = ("AppVM", "TemplateVM", "StandaloneVM", "DispVM")
+CLASSES = ("AppVM", "StandaloneVM")
 
 
 def declare_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--class", "-C", dest="klass", default="AppVM", metavar="CLASS", help=", ".join(CLASSES))
+    parser.add_argument("--class", "-C", dest="klass", default="AppVM", metavar="CLASS", help=" or ".join(CLASSES))
     parser.add_argument("--template", "-t", default="", metavar="TEMPLATE", help="the template it starts from")
     parser.add_argument("--label", "-l", required=True, metavar="LABEL", help="its colour, such as red or green")
     parser.add_argument(
@@ -28,7 +28,11 @@ def create(words: argparse.Namespace, manager: Manager) -> int:
     label = LabelName.parse(words.label)
     settings = [_setting(name, pair) for pair in words.property]
     if words.klass not in CLASSES:
-        raise Failed(f"there is no class {words.klass!a}; there are {', '.join(CLASSES)}", Code.BAD_INPUT)
+        raise Failed(
+            f"'bento create' makes {' and '.join(CLASSES)}, no {words.klass!a}; "
+            "templates come from 'bento template build' or a clone",
+            Code.BAD_INPUT,
+        )
     template = DomainName.parse(words.template) if words.template else ""
     manager.ask(request(f"admin.vm.Create.{words.klass}", argument=template, payload=f"name={name} label={label}"))
     try:

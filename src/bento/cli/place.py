@@ -166,7 +166,7 @@ def get(manager: Manager, domain: DomainName, path: str, user: str, target: Path
             os.fsync(file.fileno())
         _appear(aside, target, force=force)
     except OSError as error:
-        raise Failed(f"cannot write {target}: {error.strerror}", Code.OUTSIDE) from None
+        raise Failed(f"cannot write {target}: {why(error)}", Code.OUTSIDE) from None
     finally:
         aside.unlink(missing_ok=True)
     return code
@@ -193,18 +193,24 @@ def _refuse(sentence: str) -> NoReturn:
     raise Failed(sentence, Code.BAD_INPUT)
 
 
+def why(error: OSError) -> str:
+    """What the system says; where it withholds leave, also from whom: started as root, `bento` is another account."""
+    said = error.strerror or "it failed"
+    if not isinstance(error, PermissionError):
+        return said
+    import pwd
+
+    return f"{said}, for the account {pwd.getpwuid(os.geteuid()).pw_name}"
+
+
 def open_regular(path: Path) -> BinaryIO:
     """`path` to read, if it is an ordinary file that this account can read; else the sentence that says why not."""
     try:
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except IsADirectoryError:
         _refuse(f"{path} is a directory; copy it to DOMAIN: or pack it first")
-    except PermissionError:
-        import pwd
-
-        _refuse(f"{pwd.getpwuid(os.geteuid()).pw_name} may not read {path}")
     except OSError as error:
-        _refuse(f"cannot read {path}: {error.strerror}")
+        _refuse(f"cannot read {path}: {why(error)}")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         _refuse(f"{path} is no ordinary file")

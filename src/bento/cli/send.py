@@ -19,7 +19,7 @@ from bento.cli.exits import Code, Failed
 from bento.cli.harmless import harmless
 from bento.cli.leg import Leg, call
 from bento.cli.manager import Manager
-from bento.cli.place import open_regular
+from bento.cli.place import open_regular, why
 from bento.cli.progress import Progress
 from bento.wire.errors import WireError
 from bento.wire.filecopy import (
@@ -103,7 +103,7 @@ def _survey(name: bytes, path: Path, depth: int, *, follow: bool = False) -> Ite
             open_regular(path).close()
             yield entry
     except OSError as error:
-        raise Failed(f"cannot read {path}: {error.strerror}", Code.BAD_INPUT) from None
+        raise Failed(f"cannot read {path}: {why(error)}", Code.BAD_INPUT) from None
 
 
 def pack(entries: Sequence[Entry]) -> Iterator[bytes]:

@@ -8,7 +8,12 @@ from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
 from bento.cli.render import print_json, print_table
 from bento.wire.admin import Request
-from bento.wire.names import DomainName, FeatureName, ServiceArgument, Tag
+from bento.wire.names import DomainName, FeatureName, Name, ServiceArgument, Tag
+
+
+class PropertyName(ServiceArgument):
+    __slots__ = ()
+    what = "a property name (letters, digits, or any of _ . + -)"
 
 
 def declare_prefs(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +28,8 @@ def declare_prefs(parser: argparse.ArgumentParser) -> None:
 
 
 def prefs(words: argparse.Namespace, manager: Manager) -> int:
-    name, prop, value = _three(words.words if not words.everywhere else ["dom0", *words.words], "NAME PROPERTY VALUE")
+    typed = words.words if not words.everywhere else ["dom0", *words.words]
+    name, prop, value = _three(typed, "NAME PROPERTY VALUE", PropertyName)
     prefix = "admin.property" if words.everywhere else "admin.vm.property"
     if words.default:
         if prop is None or value is not None:
@@ -83,8 +89,7 @@ def declare_features(parser: argparse.ArgumentParser) -> None:
 
 
 def features(words: argparse.Namespace, manager: Manager) -> int:
-    name, typed, value = _three(words.words, "NAME FEATURE VALUE")
-    feature = None if typed is None else FeatureName.parse(typed)
+    name, feature, value = _three(words.words, "NAME FEATURE VALUE", FeatureName)
     if words.unset:
         if feature is None or value is not None:
             raise Failed("name the one feature to remove, as in: bento features work gui --unset", Code.BAD_INPUT)
@@ -115,15 +120,15 @@ def _feature(name: str, feature: str) -> Request:
     return request("admin.vm.feature.Get", name, feature)
 
 
-def _three(words: list[str], what: str) -> tuple[DomainName, str | None, str | None]:
+def _three(words: list[str], what: str, kind: type[Name]) -> tuple[DomainName, str | None, str | None]:
     """A domain's name, and what may follow it. An empty value is a value."""
     if not words or len(words) > 3:
         raise Failed(f"expected {what}", Code.BAD_INPUT)
     name, key, value = [*words, None, None][:3]
     if key is not None:
-        ServiceArgument.parse(key)
         if not key:
             raise Failed(f"expected {what}, and the second is empty", Code.BAD_INPUT)
+        key = kind.parse(key)
     return DomainName.parse(name or ""), key, value
 
 
