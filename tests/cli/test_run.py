@@ -208,6 +208,11 @@ def test_the_program_stands_behind_a_double_dash(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_domain_that_is_missing_is_all_that_is_missed(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bento("run") == 2
+    assert capsys.readouterr().err == "bento: run: the following arguments are required: DOMAIN; see bento run --help\n"
+
+
 def test_closed_standard_files_do_not_become_the_leg(manager: FakeManager) -> None:
     manager.legs["bento.vm.Call"] = lambda leg: say(leg, Data(0, 1, b"lost"), Data(0, 2, b"lost"), Exit(0, 9))
     script = 'exec "$0" -c "$1" run work -- true <&- >&- 2>&-'

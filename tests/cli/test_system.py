@@ -200,6 +200,17 @@ def test_every_command_explains_itself(bento: Bento, capsys: pytest.CaptureFixtu
         assert f"usage: bento {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_a_group_of_commands_explains_itself(bento: Bento, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert bento("manager", word) == 0
+    assert capsys.readouterr().out == (
+        "usage: bento manager COMMAND ...\n\n"
+        "  manager status  show whether the manager runs\n"
+        "  manager stop    stop the manager; domains run on\n\n"
+        "bento manager COMMAND --help tells more about one of them.\n"
+    )
+
+
 def test_running_a_program_does_not_load_what_other_commands_need(spawn: Spawn, home: Path) -> None:
     import sys
 

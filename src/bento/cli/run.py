@@ -22,9 +22,10 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 def declare_run(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f"{parser.prog} [--user USER] [--no-autostart] [--tty | --no-tty] [--no-filter] DOMAIN -- CMD..."
+    options = "[--user USER] [--no-autostart] [--tty | --no-tty] [--no-filter]"
+    parser.usage = f"{parser.prog} {options} DOMAIN -- PROGRAM [ARGUMENT...]"
     parser.add_argument("domain", metavar="DOMAIN")
-    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs="*", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--user", "-u", metavar="USER", help="the account in the domain (its default user)")
     parser.add_argument("--no-autostart", action="store_true", help="do not start the domain if it is halted")
     parser.add_argument(

@@ -58,6 +58,8 @@ VERBS: dict[str, Verb] = {
     "version": Verb("system", "version", "print the version", launch=False),
 }
 
+HELP = ("-h", "--help", "help")
+
 Declare = Callable[[argparse.ArgumentParser], None]
 Perform = Callable[[argparse.Namespace, Manager], int]
 
@@ -73,7 +75,7 @@ def perform(words: Sequence[str], find_home: Callable[[], Home]) -> int:
     """Do what `words` (the command line without the program's name) say; the code to end with."""
     name, rest = _split(words)
     if not name:
-        print(_overview())
+        print(_overview(rest))
         return Code.DONE
     verb = VERBS[name]
     module = importlib.import_module(f"bento.cli.{verb.module}")
@@ -92,8 +94,8 @@ def perform(words: Sequence[str], find_home: Callable[[], Home]) -> int:
 
 
 def _split(words: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The verb, which may be of two words, and what follows it; no verb for a call for help."""
-    if not words or words[0] in ("-h", "--help", "help"):
+    """The verb, which may be of two words, and what follows it; for a call for help no verb, and what about."""
+    if not words or words[0] in HELP:
         return "", ()
     if words[0] == "--version":
         return "version", words[1:]
@@ -104,10 +106,16 @@ def _split(words: Sequence[str]) -> tuple[str, Sequence[str]]:
         raise Failed(f"there is no command {words[0]!a}; see bento --help", Code.BAD_INPUT)
     if len(words) > 1 and words[1] in seconds:
         return f"{words[0]} {words[1]}", words[2:]
+    if words[1:] and words[1] in HELP:
+        return "", words[:1]
     raise Failed(f"say what to do: bento {words[0]} {'|'.join(seconds)}", Code.BAD_INPUT)
 
 
-def _overview() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {name:{width}}  {verb.help}" for name, verb in VERBS.items()]
-    return "\n".join(["usage: bento COMMAND ...", "", *lines, "", "bento COMMAND --help tells more about one of them."])
+def _overview(about: Sequence[str] = ()) -> str:
+    """All verbs, or those whose first word is `about`."""
+    first = " ".join([*about, ""]) if about else ""
+    verbs = {name: verb for name, verb in VERBS.items() if name.startswith(first)}
+    width = max(map(len, verbs))
+    lines = [f"  {name:{width}}  {verb.help}" for name, verb in verbs.items()]
+    more = f"bento {first}COMMAND --help tells more about one of them."
+    return "\n".join([f"usage: bento {first}COMMAND ...", "", *lines, "", more])
