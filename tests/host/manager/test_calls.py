@@ -128,6 +128,15 @@ def test_a_service_that_the_target_does_not_have(quiet: Home) -> None:
     assert quiet.run_from("random", "work", "test.Nothing").code == ExitCode.NOT_FOUND
 
 
+def test_what_a_paused_domain_waits_for_is_said(quiet: Home) -> None:
+    quiet.ask("admin.vm.Pause", "work")
+    try:
+        refused = quiet.refused("bento.vm.Call", "work", "test.Where")
+    finally:
+        quiet.ask("admin.vm.Unpause", "work")
+    assert refused.sentence == "'work' is not running, it is paused; 'bento unpause work' lets it go on"
+
+
 def test_the_host_calls_without_a_policy(quiet: Home) -> None:
     with quiet.call("work", "test.Where+arg") as leg:
         leg.give(b"")

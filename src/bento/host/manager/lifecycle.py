@@ -457,7 +457,8 @@ class Lifecycle:
         if live is None or live.state is not state:
             actual = self.state(name)
             wanted = "running" if state is PowerState.RUNNING else state.lower()
-            raise Conflict(f"'{name}' is not {wanted}, it is {actual.lower()}", actual=actual, required=state)
+            way = f"; 'bento unpause {name}' lets it go on" if actual is PowerState.PAUSED else ""
+            raise Conflict(f"'{name}' is not {wanted}, it is {actual.lower()}{way}", actual=actual, required=state)
         return live
 
     def _require_still(self, live: Live, state: PowerState) -> None:
