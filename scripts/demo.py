@@ -25,7 +25,7 @@ POLICY = """\
 *               *  @anyvm  vault  deny
 qubes.Filecopy  *  random  work   allow
 """
-PROGRAM = "import platform, hashlib; print(platform.node(), hashlib.sha256(b'bento').hexdigest()[:12])"
+PROGRAM = 'import platform, hashlib; print(platform.node(), hashlib.sha256(b"bento").hexdigest()[:12])'
 REAL_FILE = "/usr/bin/python3.11"
 
 
@@ -101,7 +101,9 @@ def copy_a_file() -> None:
         raise Broken("the file that landed is not the file that was sent")
 
     title("The same file to 'vault', which nobody may reach")
-    refused = bento("run", "random", "--", "qvm-copy-to-vm", "vault", REAL_FILE)
+    words = ("run", "random", "--", "qvm-copy-to-vm", "vault", REAL_FILE)
+    print(f"  $ bento {shlex.join(words)}", flush=True)
+    refused = bento(*words)
     print(indent(refused.stderr))
     if refused.returncode == 0 or "QubesIncoming" in read("run", "vault", "--", "ls", "-A"):
         raise Broken("the copy to 'vault' was not refused")
@@ -110,12 +112,13 @@ def copy_a_file() -> None:
 def show_isolation() -> None:
     title("A process, a file and a changed /etc in 'random'; and what 'work' and 'bank' see of them")
     mark = f"demo-{os.getpid()}"
-    plant = f"touch /tmp/{mark}; echo {mark} >> /etc/motd; setsid sleep 4242 >/dev/null 2>&1 </dev/null &"
+    sleep = f"sleep 4242.{os.getpid()}"  # its own: a demo that was broken off may have left another
+    plant = f"touch /tmp/{mark}; echo {mark} >> /etc/motd; setsid {sleep} >/dev/null 2>&1 </dev/null &"
     bento("run", "--user", "root", "random", "--", "sh", "-c", plant)
-    look = f"ls /tmp | grep -c {mark}; grep -c {mark} /etc/motd; ps ax | grep -c '[s]leep 4242'"
+    look = f"ls /tmp | grep -c {mark}; grep -c {mark} /etc/motd; ps ax | grep -c '[s]{sleep[1:]}'"
     for name, expected in (("random", "1 1 1"), ("work", "0 0 0"), ("bank", "0 0 0")):
         seen = " ".join(bento("run", name, "--", "sh", "-c", look).stdout.split())
-        print(f"  {name:8} file, line in /etc, process: {seen}")
+        print("  {:8} files: {}, lines in /etc: {}, processes: {}".format(name, *[*seen.split(), *"???"][:3]))
         if seen != expected:
             raise Broken(f"'{name}' sees {seen!r} where {expected!r} was to be seen")
 
