@@ -1,4 +1,4 @@
-"""Run a command from Bento's tree as somebody who is not root: `as_user.py [--stay] COMMAND...`.
+"""Run a command from Bento's tree as somebody who is not root: `as_user.py COMMAND...`.
 
 Started as root, the command runs as the account `bento`, in an environment
 made from nothing but a short list of harmless settings. Started by a person,
@@ -6,9 +6,8 @@ it runs as that person, who keeps their environment. Either way `.venv/bin`
 comes first in PATH, and what the tools of the tree cache goes to the user's
 own cache folder: the checkout may belong to somebody else.
 
-With `--stay` the command keeps the folder it was called from where the user
-may enter it; otherwise it runs in the tree. Standard library only, runs with
-a bare system Python.
+The command runs in the tree. Standard library only, runs with a bare system
+Python.
 """
 
 import hashlib
@@ -49,10 +48,8 @@ class NotReady(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    stay = arguments[:1] == ["--stay"]
-    command = arguments[1:] if stay else arguments
-    if not command:
-        print("usage: as_user.py [--stay] COMMAND...", file=sys.stderr)
+    if not arguments:
+        print("usage: as_user.py COMMAND...", file=sys.stderr)
         return 2
     try:
         user, root = current_user(), os.geteuid() == 0
@@ -64,14 +61,14 @@ def main(arguments: list[str]) -> int:
     environment = inherited | settings(inherited, user, tree)
     if root:
         become(user)
-    enter(None if stay else tree, user)
+    os.chdir(tree)
     for number in IGNORED_BY_PYTHON:  # what is ignored stays so across exec: `| head` would not end a writer
         signal.signal(number, signal.SIG_DFL)
     try:
         cache_of(user, tree).mkdir(parents=True, exist_ok=True)
-        os.execvpe(command[0], command, environment)
+        os.execvpe(arguments[0], arguments, environment)
     except OSError as error:
-        print(f"bento: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"bento: cannot run {arguments[0]}: {error.strerror}", file=sys.stderr)
         return 127
 
 
@@ -145,14 +142,6 @@ def become(user: User) -> None:
     os.initgroups(user.name, user.gid)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
-
-
-def enter(folder: Path | None, user: User) -> None:
-    """Go to `folder`, or stay if that is None. A folder the user may not enter becomes their home."""
-    try:
-        os.chdir(folder or ".")
-    except OSError:
-        os.chdir(user.home)
 
 
 if __name__ == "__main__":
