@@ -50,7 +50,9 @@ def test_a_manager_killed_at_some_points_loses_nothing_and_leaves_nothing(points
 
 
 @pytest.mark.soak
-def test_a_manager_killed_at_every_point_loses_nothing_and_leaves_nothing(points: list[str]) -> None:
+@pytest.mark.parametrize("name", CRASH_POINTS)
+def test_a_manager_killed_at_every_point_loses_nothing_and_leaves_nothing(points: list[str], name: str) -> None:
     for point in points:
-        with new_home() as home:
-            Teller(home, point).tell()
+        if point.partition(":")[0].partition(".")[0] == name:
+            with new_home() as home:
+                Teller(home, point).tell()

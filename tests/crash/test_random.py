@@ -82,13 +82,8 @@ def test_what_was_promised_holds_whoever_is_killed_under_load(home: Home) -> Non
 
 
 @pytest.mark.soak
-def test_what_was_promised_holds_for_a_long_time(home: Home) -> None:
+@pytest.mark.parametrize("part", range(40))
+def test_what_was_promised_holds_for_a_long_time(home: Home, part: int) -> None:
     seed = os.environ.get("BENTO_CRASH_SEED") or secrets.token_hex(4)
     print(f"BENTO_CRASH_SEED={seed}")
-    for part in range(40):
-        live_through(home, people(home, f"{seed}-{part}"), random.Random(f"{seed}-{part}"), KILLS)
-        for name in home.states():
-            if name.startswith("box"):
-                if home.state(name) != "Halted":
-                    home.kill(name)
-                home.ask("admin.vm.Remove", name)
+    live_through(home, people(home, seed), random.Random(seed), KILLS)

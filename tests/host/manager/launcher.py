@@ -50,7 +50,7 @@ KVM_NOTICE = "KVM only pretended to work"
 FULL = Path(os.environ["BENTO_TEST_FULL"]) if "BENTO_TEST_FULL" in os.environ else None
 
 PACK = "/machine/guest/pack-root"
-PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\ncat "$HOME/root" >"$1"\n'
+PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\nexec dd if="$HOME/root" of="$1" conv=notrunc\n'
 
 
 class PretendedMachines(FakeHypervisor):

@@ -205,6 +205,7 @@ def test_a_clone_has_what_its_source_had(served: Home) -> None:
     assert served.ask("admin.vm.property.Get", "copy", "memory") == "default=False type=int 512"
     assert served.ask("admin.vm.tag.List", "copy") == "mail\n"
     assert served.ask("admin.vm.feature.Get", "copy", "colour") == "warm"
+    assert served.ask("admin.vm.property.Get", "copy", "qid").split()[-1] == "3"
     row = served.row("copy")
     assert (row["class"], row["label"], row["template"]) == ("AppVM", "blue", "debian-12")
     assert row["uuid"] != served.row("work")["uuid"]

@@ -234,3 +234,28 @@ def test_a_broker_at_its_limit_may_ask_again_as_soon_as_it_was_answered() -> Non
         return await serving
 
     assert run(story()).ending is None
+
+
+def test_a_broker_that_sends_without_pause_leaves_others_their_turn() -> None:
+    count = 100
+    turns: list[int] = []
+
+    async def story() -> None:
+        turn = 0
+
+        async def note(_: Asked) -> ExitCode:
+            turns.append(turn)
+            return ExitCode.REFUSED
+
+        ours, theirs = pair()
+        with theirs:
+            for token in range(count):
+                theirs.send(encode_packet(asked(token)))
+            serving = asyncio.create_task(Broker(DOMAIN, 1, ours).serve(note))
+            while len(turns) < count:
+                turn += 1
+                await asyncio.sleep(0)
+        await serving
+
+    run(story())
+    assert turns[-1] - turns[0] > count // 2

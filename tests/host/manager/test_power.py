@@ -92,6 +92,29 @@ def test_a_guest_that_does_not_shut_down_runs_on(running: Home) -> None:
     assert running.state("work") == "Halted"
 
 
+def test_a_call_that_comes_during_a_shutdown_starts_the_domain_again(running: Home) -> None:
+    before, agent = running.row("work")["pid"], _agent(running, "work")
+    os.kill(agent, signal.SIGSTOP)  # so that it takes its time
+    running.ask("admin.vm.Shutdown", "work")
+    assert running.state("work") == "Transient"
+    assert running.refused("admin.vm.Shutdown", "work").fault == Fault.NOT_RUNNING
+    with running.send("bento.vm.Call", "work", "qubes.VMShell") as calling:
+        os.kill(agent, signal.SIGCONT)
+        assert answer(calling) == ""
+    assert running.state("work") == "Running"
+    assert running.row("work")["pid"] != before
+
+
+def test_a_call_that_comes_during_a_shutdown_that_does_not_work_is_served_after_it(served: Home) -> None:
+    served.create("deaf")
+    served.start("deaf")
+    served.ask("admin.vm.property.Set", "deaf", "shutdown_timeout", "1")
+    before = served.row("deaf")["pid"]
+    served.ask("admin.vm.Shutdown", "deaf")
+    assert served.run("deaf", "true").code == 0
+    assert served.row("deaf")["pid"] == before
+
+
 def test_a_killed_domain_is_gone_when_the_kill_returns(running: Home) -> None:
     running.kill("work")
     assert running.state("work") == "Halted"

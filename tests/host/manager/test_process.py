@@ -140,6 +140,11 @@ def test_a_domain_that_ended_while_no_manager_was_there_is_halted(served: Home) 
     served.start_manager()
     assert (served.state("work"), served.state("other")) == ("Halted", "Running")
     assert not volatile.exists()
+    # And for good: nothing says any more that it ran, so its template's version is not kept for it.
+    served.build()
+    assert {path.name for path in (served.path / "templates/debian-12").iterdir()} == {"1", "2"}
+    served.shutdown("other")
+    assert {path.name for path in (served.path / "templates/debian-12").iterdir()} == {"2"}
     served.start("work")
 
 
