@@ -237,7 +237,7 @@ def test_a_broker_at_its_limit_may_ask_again_as_soon_as_it_was_answered() -> Non
 
 
 def test_a_broker_that_sends_without_pause_leaves_others_their_turn() -> None:
-    count = 100
+    count = 8  # as many packets may wait in a socket anywhere
     turns: list[int] = []
 
     async def story() -> None:
