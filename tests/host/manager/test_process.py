@@ -9,6 +9,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.host.manager.home import Home, end_process, new_home
 
 
@@ -101,6 +103,17 @@ def test_a_state_that_is_no_database_is_refused(home: Home) -> None:
     line = home.try_manager()
     assert line.startswith("error: ")
     assert "bento.db" in line
+
+
+@pytest.mark.parametrize("table", ["domain", "tag", "version"])
+def test_a_damaged_state_is_told_on_the_pipe(home: Home, table: str) -> None:
+    home.start_manager()
+    home.stop_manager()
+    with closing(sqlite3.connect(home.path / "bento.db")) as state:
+        state.execute(f"ALTER TABLE {table} RENAME TO lost")
+    line = home.try_manager()
+    assert line.startswith("error: the state in ")
+    assert home.wait_for_end() == 4
 
 
 def test_a_manager_ends_at_a_signal_and_its_domains_run_on(served: Home) -> None:
