@@ -4,8 +4,10 @@ import json
 import os
 import socket
 
+import pytest
+
 from bento.wire.admin import Fault
-from tests.host.manager.home import PATIENCE, Home
+from tests.host.manager.home import PATIENCE, Failed, Home, answer, end_process
 from tests.host.manager.launcher import NOTICE
 
 
@@ -35,6 +37,37 @@ def test_a_console_is_joined_typed_at_and_taken_over(served: Home) -> None:
             read_until(second, b"typed at second")
             while first.recv(4096):
                 pass
+
+
+def test_a_console_is_there_as_soon_as_a_manager_is(served: Home) -> None:
+    served.create("work")
+    served.start("work")
+    for _ in range(3):
+        served.kill_manager()
+        served.start_manager()
+        with console(served, "work") as stream:
+            stream.sendall(b"typed")
+            read_until(stream, b"typed")
+
+
+def test_a_domain_whose_broker_died_has_a_console_all_the_same(served: Home) -> None:
+    served.create("work")
+    served.start("work")
+    for _ in range(3):
+        end_process(served.broker_pid("work"))
+        with console(served, "work") as stream:
+            stream.sendall(b"typed")
+            read_until(stream, b"typed")
+
+
+def test_a_guest_that_does_not_answer_yet_has_a_console(served: Home) -> None:
+    served.create("mute")
+    with served.events() as events, served.send("admin.vm.Start", "mute") as starting:
+        events.until("domain-pre-start")
+        console(served, "mute").close()
+        served.kill("mute")
+        with pytest.raises(Failed):
+            answer(starting)
 
 
 def test_a_halted_domain_has_no_console_but_a_log(served: Home) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from bento.host.manager.lifecycle import MAX_OUT_OF_STEP
+from bento.host.manager.channels import MAX_OUT_OF_STEP
 from bento.wire.admin import Fault
 from bento.wire.rpc import ExitCode
 from tests.host.manager.home import Home, new_home

@@ -115,6 +115,25 @@ def test_a_call_that_comes_during_a_shutdown_that_does_not_work_is_served_after_
     assert served.row("deaf")["pid"] == before
 
 
+def test_a_broker_killed_during_a_shutdown_does_not_hold_it_up(running: Home) -> None:
+    agent = _agent(running, "work")
+    os.kill(agent, signal.SIGSTOP)  # it will not hear of it from the first one
+    with running.send("admin.vm.Shutdown", "work", "wait") as shutting:
+        while running.state("work") != "Transient":
+            pass
+        for _ in range(2):
+            end_process(running.broker_pid("work"))
+            wait_for_broker(running, "work")
+        os.kill(agent, signal.SIGCONT)
+        assert answer(shutting) == ""
+    assert running.state("work") == "Halted"
+
+
+def wait_for_broker(home: Home, name: str) -> None:
+    while name not in home.brokers():
+        pass
+
+
 def test_a_killed_domain_is_gone_when_the_kill_returns(running: Home) -> None:
     running.kill("work")
     assert running.state("work") == "Halted"

@@ -8,6 +8,7 @@ inventory.py   all domains and versions, in memory and in the store
 lifecycle.py   start, shutdown, kill, pause: lists of steps with their undo
 live.py        one domain's power while it is not halted
 machines.py    what machine a domain's record asks for
+channels.py    the channel to each of those: a broker attached, replaced, waited for
 brokers.py     the nursery and the brokers, as the manager sees them
 calls.py       what a broker asks: policy, then two legs
 policy.py      the person's policy files, read again when they change

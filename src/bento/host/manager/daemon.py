@@ -24,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from bento.host.manager import server
 from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
+from bento.host.manager.channels import Channels
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
@@ -39,8 +40,11 @@ from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.storage import Storage
 from bento.host.ports.store import Store
 from bento.host.ports.templates import TemplateBuilder
+from bento.wire.control import Asked
 from bento.wire.errors import WireError
 from bento.wire.home import find_home
+from bento.wire.names import DomainName
+from bento.wire.rpc import ExitCode
 
 log = logging.getLogger("bento.manager")
 
@@ -112,15 +116,18 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         inventory = Inventory(drivers.store)
         nursery = Nursery(drivers.nursery)
         templates = Templates(inventory, places, drivers.builder)
+
+        async def answer(source: DomainName, asked: Asked) -> socket.socket | ExitCode:
+            return await calls.answer(source, asked)  # made below: it starts domains, and they ask it
+
         lifecycle = Lifecycle(
             inventory=inventory,
             places=places,
             hypervisor=drivers.hypervisor,
             machines=Machines(places, drivers.storage, templates),
-            nursery=nursery,
+            channels=Channels(inventory, places, nursery, events, answer),
             templates=templates,
             events=events,
-            answer=lambda source, asked: calls.answer(source, asked),  # noqa: PLW0108  # calls is made after
         )
         calls = Calls(inventory, policy, lifecycle)
         await recover(inventory, places, drivers.hypervisor, lifecycle, templates)

@@ -2,8 +2,8 @@
 
 `start` is a list of steps on one `AsyncExitStack`; each registers its undo
 beside its do, so a start that fails anywhere leaves nothing. A started domain
-has one keeper task, which holds its broker up and buries it when its machine is
-gone, whoever ended it. What is legal when stands in `model.domain.TRANSITIONS`.
+has one keeper task, which holds its channel up (`channels.py`) and buries it
+when its machine is gone, whoever ended it. What is legal when stands in `model.domain.TRANSITIONS`.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ import logging
 import shutil
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from bento.host.manager.brokers import Broker, End, Nursery
+from bento.host.manager.brokers import Broker, End
+from bento.host.manager.channels import Channels
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.live import Live
@@ -30,23 +30,9 @@ from bento.host.model.errors import BentoError, Conflict, Refused, Silent, Unava
 from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
 from bento.host.model.machine import MachineState
 from bento.host.ports.hypervisor import Hypervisor, Machine
-from bento.wire.control import Asked, Ending
 from bento.wire.names import DomainName
-from bento.wire.rpc import ExitCode
 
 log = logging.getLogger(__name__)
-
-MAX_OUT_OF_STEP = 8
-"""Times that a guest's agent may be greeted anew in one run; a guest could ask for it for ever."""
-
-LINGER_SECONDS = 4.0
-"""How long a dead machine's broker may take to pass on what its guest said last; it limits itself to less."""
-
-SOUND_SECONDS = 10.0
-"""A broker that lived so long was sound: its successor starts at once, while others are kept waiting a little."""
-
-Answer = Callable[[DomainName, Asked], Awaitable[socket.socket | ExitCode]]
-"""Decides what a domain's program asked for: see `calls.py`."""
 
 
 class Lifecycle:
@@ -59,19 +45,17 @@ class Lifecycle:
         places: Places,
         hypervisor: Hypervisor,
         machines: Machines,
-        nursery: Nursery,
+        channels: Channels,
         templates: Templates,
         events: Events,
-        answer: Answer,
     ) -> None:
         self._inventory = inventory
         self._places = places
         self._hypervisor = hypervisor
         self._machines = machines
-        self._nursery = nursery
+        self._channels = channels
         self._templates = templates
         self._events = events
-        self._answer = answer
         self._live: dict[DomainName, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,15 +76,13 @@ class Lifecycle:
         live = self._require(name, PowerState.RUNNING)
         try:
             async with asyncio.timeout(self._number(live, "qrexec_timeout")):
-                while live.state is PowerState.RUNNING and not live.cut_off:
-                    broker = live.broker
-                    answered = await asyncio.shield(broker.up) if broker else False
-                    if broker and answered and not broker.lost:
-                        return broker
-                    if live.broker is broker:
-                        await live.change()  # the broker is being replaced
+                broker = await self._channels.next_broker(live, {PowerState.RUNNING})
+                while broker and not await asyncio.shield(broker.up):
+                    broker = await self._channels.next_broker(live, {PowerState.RUNNING}, after=broker)
         except TimeoutError:
             raise Unavailable(f"the agent in '{name}' does not answer; see 'bento logs {name}'") from None
+        if broker:
+            return broker
         self._require(name, PowerState.RUNNING)
         raise Conflict(f"the channel to '{name}' is closed: {live.cut_off}", actual="closed", required="open")
 
@@ -181,15 +163,15 @@ class Lifecycle:
         """Join `stream` (taken over) to the domain's serial console. Works as soon as there is a broker."""
         live = self._live.get(name)
         with stream:
-            try:
-                if live and live.broker:
-                    await live.broker.console(stream)
+            broker = live and await self._channels.next_broker(live, set(PowerState) - {PowerState.HALTED})
+            while live and broker:
+                try:
+                    await broker.console(stream.dup())
                     return
-            except OSError:
-                pass
-        raise Conflict(
-            f"'{name}' has no console now; 'bento start {name}'", actual=self.state(name), required=PowerState.RUNNING
-        )
+                except OSError:
+                    broker = await self._channels.next_broker(live, set(PowerState) - {PowerState.HALTED})
+        why = live.cut_off if live and live.cut_off else f"'bento start {name}' gives it one"
+        raise Conflict(f"'{name}' has no console now: {why}", actual=self.state(name), required=PowerState.RUNNING)
 
     async def adopt(self, record: DomainRecord, machine: Machine) -> None:
         """Go on with a machine that an earlier manager started."""
@@ -268,33 +250,10 @@ class Lifecycle:
             # Whatever machine of this domain is left from a crash was reaped at recovery.
             live.machine = await self._hypervisor.launch(spec)
             attempt.push_async_callback(live.machine.kill)
-            serving = await self._attach(live)
+            serving = await self._channels.attach(live)
             attempt.callback(serving.cancel)
             await self._agent_answers(live, serving)
             await undo.enter_async_context(attempt.pop_all())
-        return serving
-
-    async def _attach(self, live: Live) -> asyncio.Task[End]:
-        """A broker for a machine that runs, greeting its agent; the task is its life."""
-        assert live.machine
-        channel = await live.machine.connect_channel()
-        try:
-            console = await live.machine.connect_console()
-        except BaseException:
-            channel.close()
-            raise
-        domain, journal = self._inventory.get(live.name).domain, self._places.console_log(live.uuid)
-        broker = await self._nursery.spawn(domain, channel, console, journal)
-        serving = asyncio.create_task(broker.serve(partial(self._answer, live.name)))
-        try:
-            await broker.begin()
-        except BaseException as error:
-            serving.cancel()
-            if isinstance(error, OSError):
-                raise Unavailable(f"the broker of '{live.name}' ended at once; see the manager's log") from error
-            raise
-        live.broker = broker
-        live.tell()
         return serving
 
     async def _agent_answers(self, live: Live, serving: asyncio.Task[End]) -> None:
@@ -329,7 +288,7 @@ class Lifecycle:
         assert live.machine
         gone = asyncio.create_task(live.machine.wait())
         try:
-            await self._hold_broker_up(live, serving, gone)
+            await self._channels.hold_up(live, serving, gone)
         except Exception:
             log.exception("%s has no broker any more", live.name)
             live.cut_off = f"the manager made a mistake; 'bento kill {live.name}' and start it again"
@@ -337,47 +296,8 @@ class Lifecycle:
         finally:
             gone.cancel()
         live.gone.set()
+        live.tell()
         await self._bury(live)
-
-    async def _hold_broker_up(self, live: Live, serving: asyncio.Task[End] | None, gone: asyncio.Task[None]) -> None:
-        out_of_step, pause, since = 0, 0.0, time.monotonic()
-        try:
-            while not gone.done():
-                if serving is None and not live.cut_off:
-                    await asyncio.wait({gone}, timeout=pause)
-                    pause = min(2.0, pause * 2 + 0.05)
-                    serving = await self._attach_again(live) if not gone.done() else None
-                    since = time.monotonic()
-                    continue
-                await asyncio.wait({gone, serving} if serving else {gone}, return_when=asyncio.FIRST_COMPLETED)
-                if serving and serving.done() and not gone.done():
-                    end, serving, live.broker = serving.result(), None, None
-                    out_of_step += end.ending is Ending.OUT_OF_STEP
-                    pause = 0.0 if time.monotonic() - since > SOUND_SECONDS else pause
-                    self._note_end(live, end, out_of_step)
-                    live.tell()
-        finally:
-            if serving and gone.done():
-                self._spawn(_linger(serving))
-            elif serving:
-                serving.cancel()
-
-    async def _attach_again(self, live: Live) -> asyncio.Task[End] | None:
-        try:
-            return await self._attach(live)
-        except (BentoError, OSError) as error:
-            log.info("%s: no broker yet: %s", live.name, error)
-            return None
-
-    def _note_end(self, live: Live, end: End, out_of_step: int) -> None:
-        if end.ending is Ending.VIOLATION or out_of_step > MAX_OUT_OF_STEP:
-            live.cut_off = f"{end.sentence}; 'bento kill {live.name}' and start it again"
-            log.error("%s is cut off: %s", live.name, end.sentence)
-            self._events.tell(live.name, "domain-cut-off", reason=end.sentence)
-        else:
-            # A machine that ends closes its channel first, and nobody needs to worry.
-            level = logging.INFO if end.ending is Ending.CLOSED else logging.WARNING
-            log.log(level, "%s: its broker ended (%s) and is replaced", live.name, end.sentence)
 
     async def _shut_down(self, live: Live, broker: Broker) -> None:
         name, record, seconds = live.name, self._inventory.get(live.name), self._number(live, "shutdown_timeout")
@@ -386,9 +306,8 @@ class Lifecycle:
                 await self._templates.pack(record, broker)
                 live.packed = True
             async with asyncio.timeout(seconds):
-                await broker.power_off()
-                await live.gone.wait()
-        except (BentoError, OSError, TimeoutError) as error:
+                await self._channels.power_off(live)
+        except (BentoError, TimeoutError) as error:
             if not await self._is_gone(live):
                 raise self._still_runs(live, error, seconds) from error
             if not live.packed and record.domain.klass is DomainClass.TEMPLATE:
@@ -407,20 +326,16 @@ class Lifecycle:
         except BentoError:
             return False
 
-    def _still_runs(self, live: Live, error: BentoError | OSError, seconds: int) -> BentoError:
+    def _still_runs(self, live: Live, error: BentoError | TimeoutError, seconds: int) -> BentoError:
         """Back to running after a shutdown that did not work; what to tell the person."""
         live.packed = False  # its guest goes on changing its root
         live.move(Step.READY)
+        if isinstance(error, TimeoutError):
+            what = f"'{live.name}' did not shut down within {seconds} s"
+            error = Unavailable(f"{what}; 'bento kill {live.name}' ends it now")
+        log.warning("%s", error)
         self._events.tell(live.name, "domain-shutdown-failed", reason=str(error))
-        match error:
-            case BentoError():
-                return error
-            case TimeoutError():
-                what = f"'{live.name}' did not shut down within {seconds} s"
-            case _:
-                what = f"the channel to '{live.name}' was just lost"
-        log.warning("%s", what)
-        return Unavailable(f"{what}; 'bento kill {live.name}' ends it now")
+        return error
 
     async def _bury(self, live: Live) -> None:
         """Its machine is gone: commit what a template packed, take away what a run leaves, say so."""
@@ -484,9 +399,3 @@ class Lifecycle:
             log.warning("%s", error)  # whoever waited for it was told, but perhaps nobody did
         else:
             log.error("a task of the manager failed", exc_info=error)
-
-
-async def _linger(serving: asyncio.Task[End]) -> None:
-    """Callers of a machine that is gone may still be taking what it said last."""
-    await asyncio.wait({serving}, timeout=LINGER_SECONDS)
-    serving.cancel()
