@@ -18,6 +18,12 @@ from bento.wire.rpc import ARGUMENT, DOMAIN, SERVICE, TARGET, USER
 MAX_PACKET = 1 << 17
 """Largest packet in bytes; both sides read with a buffer of this size and refuse a truncated packet."""
 
+MAX_SENTENCE = 400
+"""Bytes in which a broker says what happened."""
+
+MAX_CONTRACT = 1 << 14
+"""Largest contract in bytes, as `contract.encode` makes it."""
+
 
 def _sentence(untrusted: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in untrusted)
@@ -68,7 +74,10 @@ class Up(Message):
 
 @message(tag=5, sender=Sender.HOST)
 class Open(Message):
-    """Have the guest serve a call. File: the leg, whose other end is the caller. Fields as in `rpc.Serve`."""
+    """Have the guest serve a call. File: the leg, whose other end is the caller. Fields as in `rpc.Serve`.
+
+    With a `token` (not 0) the broker says `Over` when the call is over; with a `contract` it holds both sides to it.
+    """
 
     service: Annotated[ServiceName, SERVICE]
     argument: Annotated[ServiceArgument, ARGUMENT]
@@ -77,6 +86,8 @@ class Open(Message):
     user: Annotated[str, USER]
     rows: Annotated[int, U16]
     columns: Annotated[int, U16]
+    token: Annotated[int, U32] = 0
+    contract: Annotated[bytes, Blob(MAX_CONTRACT)] = b""
 
 
 @message(tag=6, sender=Sender.GUEST)
@@ -119,7 +130,25 @@ class Ended(Message):
     """The broker's last message. `sentence` says what the guest did."""
 
     ending: Annotated[int, Number(1, limit=max(Ending))]
-    sentence: Annotated[str, Text(_sentence, 400)]
+    sentence: Annotated[str, Text(_sentence, MAX_SENTENCE)]
+
+
+class Blame(IntEnum):
+    """Who is to blame for how a call ended."""
+
+    NOBODY = 0
+    """The service ended it with an exit code, or the call never had a slot."""
+    CALLER = 1
+    SERVER = 2
+
+
+@message(tag=12, sender=Sender.GUEST)
+class Over(Message):
+    """The call opened with this token is over, in whatever way: nothing more of it comes or goes. Once a token."""
+
+    token: Annotated[int, U32]
+    blame: Annotated[int, Number(1, limit=max(Blame))]
+    sentence: Annotated[str, Text(_sentence, MAX_SENTENCE)]
 
 
 MESSAGES: tuple[type[Message], ...] = (
@@ -134,6 +163,7 @@ MESSAGES: tuple[type[Message], ...] = (
     OpenConsole,
     PowerOff,
     Ended,
+    Over,
 )
 
 FROM_BROKER = Codec(MESSAGES, sender=Sender.GUEST)

@@ -175,12 +175,15 @@ class Domain(Listener):
             raise Gone
         return decode_packet(FROM_BROKER, packet)
 
-    def open(self, service: str, argument: str = "", *, source: str = "random") -> "Leg":
+    def open(
+        self, service: str, argument: str = "", *, source: str = "random", token: int = 0, contract: bytes = b""
+    ) -> "Leg":
         """Call a service of the guest; the test is the caller."""
         ours, theirs = _pair()
         with theirs:
             self.ends.append(ours)
-            self.tell(open_message(service, argument, source=source), theirs.fileno())
+            request = open_message(service, argument, source=source, token=token, contract=contract)
+            self.tell(request, theirs.fileno())
         return Leg(ours)
 
     def connect(self, token: int) -> "Leg":
@@ -384,7 +387,9 @@ class Leg(Listener):
         self.sock.close()
 
 
-def open_message(service: str, argument: str = "", *, source: str = "random") -> Open:
+def open_message(
+    service: str, argument: str = "", *, source: str = "random", token: int = 0, contract: bytes = b""
+) -> Open:
     return Open(
         ServiceName.parse(service),
         ServiceArgument.parse(argument),
@@ -393,6 +398,8 @@ def open_message(service: str, argument: str = "", *, source: str = "random") ->
         "",
         0,
         0,
+        token,
+        contract,
     )
 
 

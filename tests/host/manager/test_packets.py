@@ -9,9 +9,26 @@ from uuid import UUID
 
 import pytest
 
+from bento.host.manager import brokers
 from bento.host.manager.brokers import Broker, End, Packets
 from bento.host.model.domain import Domain, DomainClass
-from bento.wire.control import MAX_PACKET, Asked, Begin, Ended, Ending, OpenConsole, PowerOff, Up, encode_packet
+from bento.host.model.errors import Unavailable
+from bento.wire.control import (
+    FROM_MANAGER,
+    MAX_PACKET,
+    Asked,
+    Begin,
+    Blame,
+    Ended,
+    Ending,
+    Open,
+    OpenConsole,
+    Over,
+    PowerOff,
+    Up,
+    decode_packet,
+    encode_packet,
+)
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName, LabelName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import MAX_CALLS, ExitCode
@@ -143,6 +160,7 @@ def test_a_broker_says_how_it_ended() -> None:
         [encode_packet(PowerOff())],
         [encode_packet(Begin(bytes(16), DomainName("work"), "AppVM", bytes(32), 0))],
         [encode_packet(OpenConsole())],
+        [encode_packet(Over(1, Blame.NOBODY, "a token of nobody's"))],
         [encode_packet(asked(0))[:-1]],
     ],
 )
@@ -259,3 +277,96 @@ def test_a_broker_that_sends_without_pause_leaves_others_their_turn() -> None:
 
     run(story())
     assert turns[-1] - turns[0] > count // 2
+
+
+CALL = Open(ServiceName("test.Echo"), ServiceArgument(""), DomainName("random"), TargetName(""), "", 0, 0)
+
+Ends = list[tuple[int, Blame, str]]
+
+
+class Reported:
+    """A broker of the test's own, and what its calls' callers heard of them."""
+
+    def __init__(self) -> None:
+        ours, self.theirs = pair()
+        self.theirs.setblocking(False)
+        self.broker = Broker(DOMAIN, 1, ours)
+        self.serving = asyncio.create_task(self.broker.serve(refuse))
+        self.heard: Ends = []
+        self.over = asyncio.Event()
+
+    async def open(self, call: int) -> int:
+        """Open a call that is reported: the token that the broker was told."""
+        leg, far = socket.socketpair()
+        far.close()
+
+        def over(blame: Blame, sentence: str) -> None:
+            self.heard.append((call, blame, sentence))
+            self.over.set()
+
+        await self.broker.open(CALL, leg, over)
+        told = decode_packet(FROM_MANAGER, await asyncio.get_running_loop().sock_recv(self.theirs, MAX_PACKET))
+        assert isinstance(told, Open)
+        return told.token
+
+    async def end(self) -> End:
+        self.theirs.close()
+        return await self.serving
+
+
+def test_who_opened_a_call_hears_once_that_it_is_over() -> None:
+    async def story() -> tuple[Ends, End]:
+        reported = Reported()
+        tokens = [await reported.open(call) for call in (0, 1)]
+        assert 0 not in tokens
+        reported.theirs.send(encode_packet(Over(tokens[1], Blame.CALLER, "the caller is gone")))
+        reported.theirs.send(encode_packet(Over(tokens[0], Blame.NOBODY, "")))
+        return reported.heard, await reported.end()
+
+    heard, end = run(story())
+    assert heard == [(1, Blame.CALLER, "the caller is gone"), (0, Blame.NOBODY, "")]
+    assert end.ending is None
+
+
+def test_a_token_is_for_one_use() -> None:
+    async def story() -> tuple[Ends, End]:
+        reported = Reported()
+        token = await reported.open(0)
+        for _ in range(2):
+            reported.theirs.send(encode_packet(Over(token, Blame.NOBODY, "")))
+        end = await reported.serving
+        reported.theirs.close()
+        return reported.heard, end
+
+    heard, end = run(story())
+    assert heard == [(0, Blame.NOBODY, "")]
+    assert end == End(Ending.VIOLATION, "its broker sent Over when it may not")
+
+
+def test_the_calls_of_a_broker_that_is_gone_are_over() -> None:
+    async def story() -> Ends:
+        reported = Reported()
+        for call in (0, 1):
+            await reported.open(call)
+        await reported.end()
+        with pytest.raises(OSError):
+            await reported.open(2)  # it was told nobody, so nobody hears of it
+        return reported.heard
+
+    assert sorted(run(story())) == [(call, Blame.SERVER, "its broker is gone") for call in (0, 1)]
+
+
+def test_a_broker_that_says_of_no_call_that_it_is_over_gets_no_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brokers, "MAX_REPORTS", 3)
+
+    async def story() -> None:
+        reported = Reported()
+        tokens = [await reported.open(call) for call in range(3)]
+        with pytest.raises(Unavailable, match="'work' has 3 calls that do not end"):
+            await reported.open(3)
+        reported.theirs.send(encode_packet(Over(tokens[0], Blame.NOBODY, "")))
+        await reported.over.wait()
+        await reported.open(4)
+        await reported.end()
+
+    run(story())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from bento.host.broker.loop import Line, Loop
 from bento.wire.calls import LEGAL, Role, Stage
+from bento.wire.control import Blame
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
@@ -40,6 +41,8 @@ class Leg:
         self._under_way: Data | None = None
         self.finishing = False
         """The call is over; what is left is to write."""
+        self.fault = Blame.NOBODY, ""
+        """Who is to blame for how the call ended."""
 
     # From the peer
 

@@ -16,7 +16,7 @@ from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
 from bento.host.broker.waiting import Waiting
 from bento.wire.calls import Calls, Role
-from bento.wire.control import Asked, Open
+from bento.wire.control import MAX_SENTENCE, Asked, Blame, Open, Over
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
 from bento.wire.layout import Message, Sender
@@ -52,6 +52,7 @@ class Relay:
         self._ready: deque[Leg] = deque()  # may have something to say
         self._waiting = Waiting(MAX_CALLS)  # for calls that the guest serves: a slot is held until the leg is closed
         self._sources: dict[int, DomainName] = {}  # of calls that hold a slot
+        self._tokens: dict[int, int] = {}  # of calls whose end the manager wants to know
         self._asked: dict[int, Ask] = {}  # by the guest, and not yet told to the manager
         self._questions: set[int] = set()  # told to the manager, and not yet answered
         self._over = False
@@ -61,7 +62,7 @@ class Relay:
     def open(self, request: Open, leg: socket.socket) -> None:
         """Have the guest serve a call, as soon as it has a slot for it."""
         if self._over or not self._waiting.put(request, leg):
-            _turn_away(leg)
+            self._turn_away(request, leg)
         else:
             self.serve_waiting()
 
@@ -70,6 +71,8 @@ class Relay:
             request, sock = waiting
             call = self._calls.begin()
             self._sources[call] = request.source
+            if request.token:
+                self._tokens[call] = request.token
             what = request.service, request.argument, request.source, request.target
             self._channel.say(Serve(call, *what, request.user, request.rows, request.columns))
             self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._stirred.append)
@@ -120,16 +123,18 @@ class Relay:
                 self._finish(call, code)
             case Drop(call):
                 self._asked.pop(call, None)
-                self._finish(call, ExitCode.FAULT)
+                self._finish(call, ExitCode.FAULT, "the service is gone without an exit code")
             case _:
                 raise WireError(f"{type(untrusted).__name__} may not come from a guest")
 
-    def _finish(self, call: int, code: int) -> None:
+    def _finish(self, call: int, code: int, fault: str = "") -> None:
         """The guest ended the call: its caller, if the guest was the server, gets all that waits, then `code`."""
         leg = self._legs.pop(call, None)
         if leg is None:
             return
         if leg.guest is Role.SERVER:
+            if fault:
+                leg.fault = Blame.SERVER, fault
             leg.finish(code)
             self._flush(leg)
         else:
@@ -167,9 +172,11 @@ class Relay:
         while budget > 0:
             try:
                 message = leg.held or leg.receive()
-            except (EOFError, WireError):
-                # Its other end is gone, or talks nonsense: this call is over, and no other.
-                self._drop(leg)
+            except EOFError:
+                self._drop(leg, "the caller is gone")
+                return
+            except WireError as error:  # this call is over, and no other
+                self._drop(leg, str(error))
                 return
             match message:
                 case None:
@@ -201,11 +208,12 @@ class Relay:
         leg.held = Data(0, stream, later) if later else None
         if later and leg.line.hung_up and leg.guest is Role.SERVER:
             # A caller that is gone waits for nobody. (A server that is gone may have said all, to the exit code.)
-            self._drop(leg)
+            self._drop(leg, "the caller is gone")
         return not later
 
-    def _drop(self, leg: Leg) -> None:
-        """The leg's other end is gone: the guest learns that, whatever else waits."""
+    def _drop(self, leg: Leg, fault: str) -> None:
+        """The leg's other end is gone, or talks nonsense: the guest learns that, whatever else waits."""
+        leg.fault = Blame.CALLER, fault
         self._say(Drop(leg.call))
         del self._legs[leg.call]
         self._close(leg)
@@ -227,6 +235,7 @@ class Relay:
         leg.closed = True
         leg.line.close()
         if leg.guest is Role.SERVER:
+            self._report(self._tokens.pop(leg.call, 0), *leg.fault)
             self._waiting.give_back(self._sources.pop(leg.call))
             self.serve_waiting()
 
@@ -236,18 +245,24 @@ class Relay:
         """The channel is gone. Callers get what waits and then 125, calls of the guest are over."""
         self._over = True
         for call in tuple(self._legs):
-            self._finish(call, ExitCode.FAULT)
-        for _, leg in self._waiting.drain():
-            _turn_away(leg)
+            self._finish(call, ExitCode.FAULT, "its channel is gone")
+        for request, leg in self._waiting.drain():
+            self._turn_away(request, leg)
 
     @property
     def finished(self) -> bool:
         return self._waiting.idle
 
+    # Calls that never were, and what the manager learns
 
-def _turn_away(leg: socket.socket) -> None:
-    with leg:
-        try:
-            leg.send(encode_frame(Exit(0, ExitCode.FAULT)), socket.MSG_DONTWAIT)
-        except OSError:
-            pass  # the caller is gone, too
+    def _turn_away(self, request: Open, leg: socket.socket) -> None:
+        with leg:
+            try:
+                leg.send(encode_frame(Exit(0, ExitCode.FAULT)), socket.MSG_DONTWAIT)
+            except OSError:
+                pass  # the caller is gone, too
+        self._report(request.token, Blame.NOBODY, "it never had a slot")
+
+    def _report(self, token: int, blame: Blame, sentence: str) -> None:
+        if token:
+            self._tell(Over(token, blame, sentence[:MAX_SENTENCE]))

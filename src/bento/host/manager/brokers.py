@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bento.host.model.domain import Domain
@@ -24,12 +24,14 @@ from bento.wire.control import (
     MAX_PACKET,
     Asked,
     Begin,
+    Blame,
     Connect,
     Deny,
     Ended,
     Ending,
     Open,
     OpenConsole,
+    Over,
     PowerOff,
     Spawn,
     Spawned,
@@ -38,7 +40,7 @@ from bento.wire.control import (
     encode_packet,
 )
 from bento.wire.errors import WireError
-from bento.wire.layout import Message
+from bento.wire.layout import U32, Message
 from bento.wire.rpc import MAX_CALLS, ExitCode
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,12 @@ NURSERY_SECONDS = 20.0
 
 Question = Callable[[Asked], Awaitable[socket.socket | ExitCode]]
 """Decides what a guest asked: the leg to connect, or the code to refuse with."""
+
+OnOver = Callable[[Blame, str], None]
+"""Hears, once, that a call is over: who is to blame for how, and a sentence (empty after an exit code)."""
+
+MAX_REPORTS = 1 << 13
+"""Calls open at one broker whose end somebody waits for: more than it has slots and room for calls that wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +148,29 @@ class Broker:
         self._domain = domain
         self._packets = Packets(control)
         self._open_questions = 0
+        self._last_token = 0
+        self._reports: dict[int, OnOver] = {}
 
     async def begin(self) -> None:
         """Have it greet the agent. As all methods here, raises `OSError` when the broker is gone."""
         domain = self._domain
         await self._send(Begin(os.urandom(16), domain.name, domain.klass, os.urandom(32), time.time_ns()))
 
-    async def open(self, request: Open, leg: socket.socket) -> None:
-        """Have the guest serve a call; `leg` is closed here, the broker has its own."""
+    async def open(self, request: Open, leg: socket.socket, over: OnOver | None = None) -> None:
+        """Have the guest serve a call; `leg` is closed here, the broker has its own.
+
+        Unless this raises, `over` is called once, when the call is over or the broker is. It must not raise.
+        """
         with leg:
-            await self._send(request, leg)
+            if over is None:
+                await self._send(request, leg)
+                return
+            if len(self._reports) >= MAX_REPORTS:
+                raise Unavailable(f"'{self._domain.name}' has {MAX_REPORTS} calls that do not end")
+            token = self._last_token = self._last_token % U32.limit + 1
+            await self._send(replace(request, token=token), leg)
+            # Not before: a broker that guesses a token cannot end a call that it has not been sent.
+            self._reports[token] = over
 
     async def console(self, stream: socket.socket) -> None:
         with stream:
@@ -182,6 +203,8 @@ class Broker:
             for task in answering:
                 task.cancel()
             self.close()
+            while self._reports:
+                self._reports.popitem()[1](Blame.SERVER, "its broker is gone")
 
     async def _listen(self, answer: Question, answering: set[asyncio.Task[None]]) -> End:
         while untrusted_packet := await self._packets.receive():
@@ -193,6 +216,8 @@ class Broker:
                     task = asyncio.create_task(self._answer(asked, answer))
                     answering.add(task)
                     task.add_done_callback(answering.discard)
+                case Over(token, blame, sentence) if token in self._reports:
+                    self._reports.pop(token)(Blame(blame), sentence)
                 case Ended() as ended:
                     return End(Ending(ended.ending), ended.sentence)
                 case other:
