@@ -47,7 +47,6 @@ def test_a_property_that_cannot_be_leaves_no_domain_behind(
         ("create", "work", "--label", "r d"),
         ("create", "work", "--label", "red", "--class", "Box"),
         ("create", "work", "--label", "red", "--class", "TemplateVM"),
-        ("create", "work", "--label", "red", "--class", "DispVM"),
         ("create", "work", "--label", "red", "--template", "../x"),
         ("create", "work", "--label", "red", "--property", "memory"),
         ("clone", "work", "none"),

@@ -279,7 +279,7 @@ class Agent:
 
     def service(self, name: str, script: str) -> None:
         """Install a service: a shell script without its first line."""
-        path = self.root / "etc/qubes-rpc" / name
+        path = self.root / "qubes-rpc" / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
@@ -293,7 +293,7 @@ class Agent:
 
     def client(self) -> socket.socket:
         """A local program's connection to the agent, which opens its socket only after it has said it is ready."""
-        connection = connect(self.root / "run/bento/agent.sock", self.process)
+        connection = connect(self.root / "run" / "agent.sock", self.process)
         connection.settimeout(PATIENCE)
         return connection
 
@@ -325,7 +325,7 @@ class Marks:
 @contextmanager
 def agent(root: Path) -> Iterator[Agent]:
     """The agent with `root` as its machine; ended when the block ends."""
-    (root / "etc/qubes-rpc").mkdir(parents=True, exist_ok=True)
+    (root / "qubes-rpc").mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parents[2] / "src"
     command = [sys.executable, "-S", "-m", "bento.guest", "--listen", str(root / "channel.sock"), "--root", str(root)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(source)})

@@ -19,7 +19,7 @@ def type_command(root: Path, module: str, *arguments: str, stdin: bytes = b"") -
     (root / "home").mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-S", "-m", f"bento.guest.commands.{module}", *arguments],
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run/bento/agent.sock")},
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock")},
         cwd=root / "home",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -195,7 +195,7 @@ def test_a_refusal_is_told_in_one_sentence(pair: Pair, home: Path, code: int, se
 
 def test_a_domain_that_cannot_receive_is_told(pair: Pair, home: Path) -> None:
     (home / "x").write_text("x")
-    (pair.work.root / "etc/qubes-rpc/qubes.Filecopy").unlink()
+    (pair.work.root / "qubes-rpc" / "qubes.Filecopy").unlink()
     process = pair.type("qvm_copy_to_vm", "work", "x")
     pair.allow()
     assert ended(process) == (127, "qvm-copy-to-vm: Nothing was copied: work cannot receive files.\n")

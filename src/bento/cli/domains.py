@@ -10,13 +10,26 @@ from bento.cli.render import say
 from bento.wire.admin import Fault, Request
 from bento.wire.names import DomainName, LabelName
 
-CLASSES = ("AppVM", "StandaloneVM")
+CLASSES = ("AppVM", "StandaloneVM", "DispVM")
 
 
 def declare_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--class", "-C", dest="klass", default="AppVM", metavar="CLASS", help=" or ".join(CLASSES))
-    parser.add_argument("--template", "-t", default="", metavar="TEMPLATE", help="the template it starts from")
+    parser.add_argument(
+        "--class",
+        "-C",
+        dest="klass",
+        default="AppVM",
+        metavar="CLASS",
+        help="AppVM, StandaloneVM or DispVM",
+    )
+    parser.add_argument(
+        "--template",
+        "-t",
+        default="",
+        metavar="TEMPLATE",
+        help="the template it starts from; for a DispVM an AppVM that is a disposable template",
+    )
     parser.add_argument("--label", "-l", required=True, metavar="LABEL", help="its colour, such as red or green")
     parser.add_argument(
         "--property", action="append", default=[], metavar="KEY=VALUE", help="set a property; may be given again"
@@ -29,7 +42,7 @@ def create(words: argparse.Namespace, manager: Manager) -> int:
     settings = [_setting(name, pair) for pair in words.property]
     if words.klass not in CLASSES:
         raise Failed(
-            f"'bento create' makes {' and '.join(CLASSES)}, no {words.klass!a}; "
+            f"'bento create' makes {', '.join(CLASSES)}, no {words.klass!a}; "
             "templates come from 'bento template build' or a clone",
             Code.BAD_INPUT,
         )

@@ -13,12 +13,6 @@ from bento.wire.rpc import Identity
 DEFAULT_USER = "user"
 """Runs what the caller did not ask another account for (the field's name)."""
 
-SERVICES = ("/run/qubes-rpc", "/usr/local/etc/qubes-rpc", "/etc/qubes-rpc")
-SETTINGS = ("/run/qubes/rpc-config", "/usr/local/etc/qubes/rpc-config", "/etc/qubes/rpc-config")
-"""Where the field's agent looks, and in this order: what a program puts up for this run, the person, the template."""
-
-RUN = "/run/bento"
-
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 PATH_OF_ROOT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,8 +46,6 @@ class Account:
 class Place(ABC):
     services: tuple[str, ...]
     """Directories of services, the first that has one wins."""
-    settings: tuple[str, ...]
-    """Directories of files that say how a service is served, likewise."""
     run: str
     """The directory of what lasts as long as the machine runs."""
 
@@ -81,9 +73,8 @@ class Place(ABC):
 
 
 class Domain(Place):
-    services = SERVICES
-    settings = SETTINGS
-    run = RUN
+    services = ("/usr/local/etc/qubes-rpc", "/etc/qubes-rpc")
+    run = "/run/bento"
 
     def account(self, name: str) -> Account:
         from pwd import getpwnam
@@ -102,12 +93,11 @@ class Domain(Place):
 
 
 class Loopback(Place):
-    """A directory stands for `/`. Whoever asks for whom, services run as the user who started the agent."""
+    """A directory in place of a machine. Whoever asks for whom, services run as the user who started the agent."""
 
     def __init__(self, root: str, stop: Callable[[], None]) -> None:
-        self.services = tuple(root + directory for directory in SERVICES)
-        self.settings = tuple(root + directory for directory in SETTINGS)
-        self.run = root + RUN
+        self.services = (f"{root}/qubes-rpc",)
+        self.run = f"{root}/run"
         self._home = f"{root}/home"
         self._stop = stop
         os.makedirs(self._home, exist_ok=True)

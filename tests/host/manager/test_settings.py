@@ -40,11 +40,13 @@ def test_properties_of_a_new_domain(work: Home) -> None:
         "label default=False type=label red",
         "template default=False type=vm debian-12",
         "netvm default=True type=vm ",
+        "default_dispvm default=True type=vm ",
         "memory default=True type=int 400",
         "vcpus default=True type=int 1",
         "default_user default=True type=str user",
         "qrexec_timeout default=True type=int 60",
         "shutdown_timeout default=True type=int 60",
+        "template_for_dispvms default=True type=bool False",
     ]
 
 
@@ -62,6 +64,7 @@ def test_the_admin_domain_has_no_machine_to_set(work: Home) -> None:
         ("default_user", "root", "root"),
         ("qrexec_timeout", "3600", "3600"),
         ("shutdown_timeout", "1", "1"),
+        ("template_for_dispvms", "yes", "True"),
     ],
 )
 def test_a_value_that_is_set_is_kept_until_it_is_reset(work: Home, name: str, value: str, shown: str) -> None:
@@ -142,11 +145,13 @@ def test_a_template_changes_only_while_the_domain_is_halted(served: Home) -> Non
 
 def test_system_properties(work: Home) -> None:
     ask = work.ask
-    assert ask("admin.property.List") == "default_template\n"
+    assert ask("admin.property.List") == "default_template\ndefault_dispvm\n"
     assert ask("admin.property.Get", argument="default_template") == "default=True type=vm "
     ask("admin.property.Set", argument="default_template", payload="debian-12")
     assert ask("admin.property.Get", argument="default_template") == "default=False type=vm debian-12"
-    assert ask("admin.property.GetAll") == "default_template default=False type=vm debian-12\n"
+    assert ask("admin.property.GetAll") == (
+        "default_template default=False type=vm debian-12\ndefault_dispvm default=True type=vm \n"
+    )
     assert ask("admin.property.Help", argument="default_template").endswith(".")
     ask("admin.property.Reset", argument="default_template")
     assert ask("admin.property.Get", argument="default_template") == "default=True type=vm "
@@ -233,7 +238,7 @@ def test_the_fields_labels(shared: Home) -> None:
 
 
 def test_classes_are_listed(shared: Home) -> None:
-    assert shared.ask("admin.vmclass.List") == "AppVM\nStandaloneVM\nTemplateVM\nAdminVM\n"
+    assert shared.ask("admin.vmclass.List") == "AppVM\nStandaloneVM\nDispVM\nTemplateVM\nAdminVM\n"
 
 
 def test_what_was_set_outlives_the_manager(served: Home) -> None:

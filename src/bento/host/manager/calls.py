@@ -7,6 +7,8 @@ only ever the target and the service, both parsed at the broker and again here.
 import logging
 import socket
 
+from bento.host.manager.brokers import OnOver
+from bento.host.manager.disposables import Disposables
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
@@ -25,10 +27,13 @@ TRIES = 3
 
 
 class Calls:
-    def __init__(self, inventory: Inventory, policy: PolicyFiles, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, inventory: Inventory, policy: PolicyFiles, lifecycle: Lifecycle, disposables: Disposables
+    ) -> None:
         self._inventory = inventory
         self._policy = policy
         self._lifecycle = lifecycle
+        self._disposables = disposables
         self._reports = Reports()
 
     async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
@@ -71,8 +76,12 @@ class Calls:
         autostart: bool,
         rows: int = 0,
         columns: int = 0,
+        over: OnOver | None = None,
     ) -> socket.socket:
-        """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply."""
+        """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply.
+
+        `over` hears when a call that was opened is over.
+        """
         if (state := self._lifecycle.state(target)) is not PowerState.RUNNING:
             if not autostart:
                 raise Conflict(
@@ -87,7 +96,7 @@ class Calls:
             broker = await self._lifecycle.broker(target)
             callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                await broker.open(call, servers)
+                await broker.open(call, servers, over)
             except BaseException as error:
                 callers.close()
                 if not isinstance(error, OSError):
@@ -95,6 +104,34 @@ class Calls:
             else:
                 return callers
         raise Unavailable(f"the channel to '{target}' was lost again and again; see 'bento logs {target}'")
+
+    async def open_in_new(
+        self,
+        base: DomainName,
+        service: ServiceName,
+        argument: ServiceArgument,
+        *,
+        source: DomainName,
+        requested: TargetName,
+        user: str,
+    ) -> socket.socket:
+        """The same, served by a new disposable made from `base`, which ends with the call."""
+        name = self._disposables.make(base, asked_by=source).name
+        try:
+            await self._lifecycle.start(name, for_call=True)
+            return await self.open(
+                name,
+                service,
+                argument,
+                source=source,
+                requested=requested,
+                user=user,
+                autostart=False,
+                over=lambda _blame, _sentence: self._lifecycle.discard(name),
+            )
+        except BaseException:
+            self._lifecycle.discard(name)
+            raise
 
     def policy(self) -> Policy:
         """The policy in force."""

@@ -25,6 +25,7 @@ from bento.host.manager import server
 from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
 from bento.host.manager.channels import Channels
+from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
@@ -124,17 +125,19 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             inventory=inventory,
             places=places,
             hypervisor=drivers.hypervisor,
-            machines=Machines(places, drivers.storage, templates),
+            machines=Machines(inventory, places, drivers.storage, templates),
             channels=Channels(inventory, places, nursery, events, answer),
             templates=templates,
             events=events,
         )
-        calls = Calls(inventory, policy, lifecycle)
+        disposables = Disposables(inventory, places, events)
+        calls = Calls(inventory, policy, lifecycle, disposables)
         await recover(inventory, places, drivers.hypervisor, lifecycle, templates)
         manager = Manager(
             inventory=inventory,
             lifecycle=lifecycle,
             calls=calls,
+            disposables=disposables,
             templates=templates,
             storage=drivers.storage,
             places=places,

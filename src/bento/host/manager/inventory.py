@@ -1,10 +1,12 @@
 """All domains and template versions: in memory for reading, in the store before anything else sees a change."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from uuid import UUID
 
+from bento.host.manager.properties import truth
 from bento.host.model.domain import ADMIN, Domain, DomainClass
 from bento.host.model.errors import Conflict, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
@@ -22,6 +24,7 @@ class Inventory:
         self._by_name = {record.name: record for record in store.domains()}
         self._versions = {(version.template, version.number): version for version in store.versions()}
         self._held: dict[DomainName, str] = {}
+        self._copied: Counter[DomainName] = Counter()
         if ADMIN not in self._by_name:
             self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
 
@@ -53,6 +56,15 @@ class Inventory:
         self._store.drop(self.get(name).domain.uuid)
         del self._by_name[name]
 
+    def ended(self, name: DomainName) -> bool:
+        """Its run is over; True if the domain is over with it, as a disposable is that cleans up after itself."""
+        record = self.get(name)
+        if record.domain.klass is DomainClass.DISPOSABLE and truth(record, "auto_cleanup"):
+            self.drop(name)
+            return True
+        self.change(name, run=None)
+        return False
+
     @contextmanager
     def hold(self, name: DomainName, doing: str) -> Iterator[None]:
         """Keep a halted domain, or a name that is to be one, for oneself while something long is done with it.
@@ -67,9 +79,20 @@ class Inventory:
         finally:
             del self._held[name]
 
-    def require_free(self, name: DomainName) -> None:
+    @contextmanager
+    def copied(self, name: DomainName) -> Iterator[None]:
+        """The same for a disposable template whose volume is being copied, which any number may do at once."""
         if doing := self._held.get(name):
-            raise Conflict(f"'{name}' {doing}; try again when that is done", actual=doing, required="free")
+            raise _busy(name, doing)
+        self._copied[name] += 1
+        try:
+            yield
+        finally:
+            self._copied[name] -= 1
+
+    def require_free(self, name: DomainName) -> None:
+        if doing := self._held.get(name) or ("is being copied for a disposable" if self._copied[name] else ""):
+            raise _busy(name, doing)
 
     def free_slot(self) -> int:
         used = {record.slot for record in self}
@@ -95,15 +118,36 @@ class Inventory:
         self._store.drop_version(version.template, version.number)
         del self._versions[version.template, version.number]
 
+    def template_of(self, record: DomainRecord) -> DomainName:
+        """The TemplateVM whose image is the domain's root; for a disposable, that of the AppVM it is made from."""
+        name = record.domain.template or record.name
+        return self.get(name).domain.template or name if record.domain.klass is DomainClass.DISPOSABLE else name
+
+    def default_dispvm(self, record: DomainRecord) -> DomainName | None:
+        """The disposable template that `@dispvm` means to this domain: its own, else its base's, else the system's.
+
+        None where none is set, where it was set to none, or where what was set is no disposable template any more.
+        """
+        if "default_dispvm" not in record.properties:
+            if record.domain.klass is DomainClass.DISPOSABLE:
+                return record.domain.template
+            record = self.get(ADMIN)
+        chosen = DomainName(record.properties.get("default_dispvm", ""))
+        return chosen if chosen in self and truth(self.get(chosen), "template_for_dispvms") else None
+
     def versions_in_use(self, template: DomainName) -> set[int]:
         """Numbers that a running domain, a StandaloneVM or the template itself needs."""
         used: set[int] = set()
         for record in self:
             if record.name == template or record.origin == template:
                 used |= {record.base} if record.base is not None else set()
-            if record.run and template in (record.name, record.domain.template, record.origin):
+            if record.run and template in (record.origin, self.template_of(record)):
                 used.add(record.run.version)
         return used
+
+
+def _busy(name: DomainName, doing: str) -> Conflict:
+    return Conflict(f"'{name}' {doing}; try again when that is done", actual=doing, required="free")
 
 
 def names(records: Iterable[DomainRecord]) -> str:

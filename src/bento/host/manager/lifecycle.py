@@ -88,15 +88,15 @@ class Lifecycle:
 
     # What can be asked for.
 
-    async def start(self, name: DomainName) -> None:
-        """Start a halted domain; returns when its agent has answered."""
+    async def start(self, name: DomainName, *, for_call: bool = False) -> None:
+        """Start a halted domain; returns when its agent has answered. `for_call`: only for one call."""
         record = self._inventory.get(name)
         if name == ADMIN:
             raise Refused(f"'{ADMIN}' is this machine itself; it runs as long as you do")
         if (state := self.state(name)) is not PowerState.HALTED:
             raise Conflict(f"'{name}' is not halted, it is {state.lower()}", actual=state, required=PowerState.HALTED)
         self._inventory.require_free(name)
-        live = Live(name, record.domain.uuid)
+        live = Live(name, record.domain.uuid, for_call=for_call)
         self._live[name] = live
         live.move(Step.LAUNCH)
         live.starting = self._spawn(self._start(live))
@@ -133,6 +133,10 @@ class Lifecycle:
         if live.machine and not (live.starting and not live.starting.done()):
             await live.machine.kill()
         await live.halted.wait()
+
+    def discard(self, name: DomainName) -> None:
+        """Have a disposable end and be gone, whether it runs, starts, or was never started."""
+        self._spawn(self._discard(name))
 
     async def pause(self, name: DomainName) -> None:
         live = self._require(name, PowerState.RUNNING)
@@ -203,7 +207,7 @@ class Lifecycle:
                 version = self._templates.version_for(record)
                 run = Run(Phase.STARTING, version.number, time.time())
                 self._inventory.change(name, run=run)
-                undo.callback(self._inventory.change, name, run=None)
+                undo.callback(self._end_run, record)
 
                 run_dir = self._places.machine(live.uuid)
                 undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
@@ -213,7 +217,8 @@ class Lifecycle:
                 serving = await self._boot_until_answered(live, record, version, undo)
 
                 seconds = time.monotonic() - began
-                self._inventory.change(name, run=replace(run, phase=Phase.RUNNING, start_seconds=seconds))
+                phase = Phase.FOR_CALL if live.for_call else Phase.RUNNING
+                self._inventory.change(name, run=replace(run, phase=phase, start_seconds=seconds))
                 undo.pop_all()
         except (BentoError, OSError) as error:
             log.warning("start of %s failed: %s", name, error)
@@ -350,7 +355,7 @@ class Lifecycle:
         try:
             await self._machines.take_away(self._inventory.get(name))
             shutil.rmtree(self._places.machine(live.uuid), ignore_errors=True)
-            self._inventory.change(name, run=None)
+            self._end_run(self._inventory.get(name))
             await self._templates.sweep()
         except (BentoError, OSError) as error:
             log.error("%s is halted, but not all that it left could be taken away: %s", name, error)
@@ -358,6 +363,17 @@ class Lifecycle:
             self._forget(live)
         log.info("%s is halted", name)
         self._events.tell(name, "domain-shutdown")
+
+    async def _discard(self, name: DomainName) -> None:
+        if name in self._live:
+            await self.kill(name)
+        elif name in self._inventory:
+            self._end_run(self._inventory.get(name))
+
+    def _end_run(self, record: DomainRecord) -> None:
+        if self._inventory.ended(record.name):
+            shutil.rmtree(self._places.domain(record.domain.uuid), ignore_errors=True)
+            self._events.tell("", "domain-delete", vm=record.name)
 
     def _forget(self, live: Live) -> None:
         live.move(Step.GONE)

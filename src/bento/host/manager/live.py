@@ -22,6 +22,8 @@ class Live:
     broker: Broker | None = None
     cut_off: str = ""
     """Why its broker is not replaced."""
+    for_call: bool = False
+    """It runs for one call, and is over with it."""
     starting: asyncio.Task[None] | None = None
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a kill."""

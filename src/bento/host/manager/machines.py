@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
 from bento.host.manager.properties import number
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
+from bento.host.model.errors import Conflict
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.model.machine import Disk, MachineSpec
 from bento.host.ports.storage import Storage
@@ -18,7 +20,8 @@ VOLATILE_SIZE = 10 << 30
 
 
 class Machines:
-    def __init__(self, places: Places, storage: Storage, templates: Templates) -> None:
+    def __init__(self, inventory: Inventory, places: Places, storage: Storage, templates: Templates) -> None:
+        self._inventory = inventory
         self._places = places
         self._storage = storage
         self._templates = templates
@@ -41,12 +44,18 @@ class Machines:
 
     async def take_away(self, record: DomainRecord) -> None:
         """The volumes of one run; the others outlive it."""
-        for path in (self._places.volatile(record.domain.uuid), self._places.next_root(record.domain.uuid)):
+        places, uuid = self._places, record.domain.uuid
+        paths = [places.volatile(uuid), places.next_root(uuid)]
+        if record.domain.klass is DomainClass.DISPOSABLE:
+            paths.append(places.private(uuid))
+        for path in paths:
             await self._storage.remove(path)
 
     async def _disks(self, record: DomainRecord, version: TemplateVersion, image: Path) -> tuple[Disk, ...]:
         """In their order, vda first."""
         places, uuid = self._places, record.domain.uuid
+        if record.domain.klass is DomainClass.DISPOSABLE:
+            await self._copy_private(record)
         await self._ensure(places.private(uuid), PRIVATE_SIZE)
         if _keeps_root(record):
             changes = places.delta(uuid, version.number)
@@ -64,6 +73,22 @@ class Machines:
             await self._make_anew(places.next_root(uuid))
             disks += (Disk(places.next_root(uuid), read_only=False),)
         return disks
+
+    async def _copy_private(self, record: DomainRecord) -> None:
+        """A disposable begins with what its base holds. A base that was never started holds nothing yet."""
+        assert record.domain.template
+        base = self._inventory.get(record.domain.template)
+        if base.run:
+            raise Conflict(
+                f"'{record.name}' is made from '{base.name}', which runs; 'bento shutdown --wait {base.name}' first",
+                actual="running",
+                required="halted",
+            )
+        private = self._places.private(record.domain.uuid)
+        await self._storage.remove(private)
+        if self._places.private(base.domain.uuid).exists():
+            with self._inventory.copied(base.name):
+                await self._storage.clone(self._places.private(base.domain.uuid), private)
 
     async def _ensure(self, path: Path, size: int) -> None:
         if not path.exists():

@@ -37,6 +37,15 @@ def _between(low: int, high: int, unit: str) -> Callable[[str], str]:
     return check
 
 
+def _truth(value: str) -> str:
+    """`True` or `False`, however the field's clients spell them (core-admin, `qubes.property.bool`)."""
+    if value.lower() in ("true", "yes", "on", "1"):
+        return "True"
+    if value.lower() in ("false", "no", "off", "0"):
+        return "False"
+    raise Invalid("must be True or False")
+
+
 def _user(value: str) -> str:
     try:
         return UserName.parse(value)
@@ -66,6 +75,22 @@ PROPERTIES: Mapping[str, Property] = {
             "Seconds that a shutdown waits for the domain to be gone.",
             _between(1, 3600, "seconds"),
         ),
+        Property(
+            "template_for_dispvms",
+            "bool",
+            "False",
+            "Whether disposables may be made from this domain.",
+            _truth,
+            frozenset({DomainClass.APP}),
+        ),
+        Property(
+            "auto_cleanup",
+            "bool",
+            "False",
+            "Whether the disposable is removed once it has halted.",
+            _truth,
+            frozenset({DomainClass.DISPOSABLE}),
+        ),
     )
 }
 """Properties whose value is text in the record. `name`, `klass`, `uuid`, `label`, `template` and the like are the
@@ -88,3 +113,7 @@ def text(record: DomainRecord, name: str) -> str:
 
 def number(record: DomainRecord, name: str) -> int:
     return int(text(record, name))
+
+
+def truth(record: DomainRecord, name: str) -> bool:
+    return text(record, name) == "True"

@@ -13,6 +13,7 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.places import Places
 from bento.host.manager.templates import Templates
+from bento.host.model.domain import DomainClass
 from bento.host.model.inventory import DomainRecord, Phase
 from bento.host.ports.hypervisor import Hypervisor
 
@@ -26,7 +27,8 @@ async def recover(
         directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     templates.clear_aside()
 
-    # A run that was only starting was promised to nobody: its machine, if there is one, is not claimed and so ended.
+    # A run that was only starting was promised to nobody, and calls have ended with the manager that knew of them:
+    # the machines of both, if there are any, are not claimed and so ended.
     running = [record for record in inventory if record.run and record.run.phase is Phase.RUNNING]
     machines = await hypervisor.adopt({r.domain.uuid: places.machine(r.domain.uuid) for r in running})
 
@@ -45,7 +47,9 @@ async def recover(
 def _put_away(inventory: Inventory, places: Places, record: DomainRecord) -> None:
     """What a run leaves that has ended while no manager looked, and what a killed manager was in the middle of."""
     uuid = record.domain.uuid
-    kept = {places.private(uuid), places.console_log(uuid)}
+    kept = {places.console_log(uuid)}
+    if record.domain.klass is not DomainClass.DISPOSABLE:
+        kept.add(places.private(uuid))
     if record.base is not None:
         kept.add(places.delta(uuid, record.base))  # those of other versions were committed just before a crash
     if places.domain(uuid).exists():
@@ -54,7 +58,9 @@ def _put_away(inventory: Inventory, places: Places, record: DomainRecord) -> Non
                 path.unlink()
     if record.run:
         log.warning("%s ended while no manager was there", record.name)
-        inventory.change(record.name, run=None)
+    if record.run or record.domain.klass is DomainClass.DISPOSABLE:
+        # Also one that was made and not started yet: whoever was about to is gone with the manager.
+        inventory.ended(record.name)
 
 
 def _sweep(parent: Path, known: set[UUID]) -> None:

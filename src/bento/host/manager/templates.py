@@ -53,7 +53,7 @@ class Templates:
             assert record.origin
             assert record.base is not None
             return self._inventory.version(record.origin, record.base)
-        return self._inventory.current(record.domain.template or record.name)
+        return self._inventory.current(self._inventory.template_of(record))
 
     def cmdline(self, version: TemplateVersion) -> str:
         cmdline = self.manifest(version).get("cmdline")

@@ -18,6 +18,8 @@ class Phase(StrEnum):
 
     STARTING = "starting"
     RUNNING = "running"
+    FOR_CALL = "for a call"
+    """It runs for one call, and is over with it."""
 
 
 @dataclass(frozen=True, slots=True)

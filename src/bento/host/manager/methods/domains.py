@@ -19,8 +19,8 @@ from bento.wire.admin import Request
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName, LabelName
 
-CREATABLE = (DomainClass.APP, DomainClass.STANDALONE)
-"""TemplateVMs come from a build or a clone; DispVMs from issues to come."""
+CREATABLE = (DomainClass.APP, DomainClass.STANDALONE, DomainClass.DISPOSABLE)
+"""TemplateVMs come from a build or a clone."""
 
 
 async def class_list(manager: Manager, request: Request) -> Reply:
@@ -54,6 +54,35 @@ async def create(manager: Manager, request: Request, *, klass: DomainClass) -> R
         manager.inventory.put(record)
     manager.events.tell("", "domain-add", vm=name)
     return b""
+
+
+async def create_disposable_named(manager: Manager, request: Request) -> Reply:
+    """A disposable that stays when it halts, and whose runs all begin anew. `argument`: its disposable template."""
+    if request.destination != ADMIN:
+        raise Refused(f"domains are created by '{ADMIN}' only")
+    fields = _words(request.payload)
+    name, label = new_name(manager, fields.get("name", "")), find_label(fields.get("label", ""))
+    base = _disposable_template(manager, request.argument)
+    manager.disposables.add(manager.inventory.get(base), name, label)
+    return b""
+
+
+async def create_disposable(manager: Manager, request: Request) -> Reply:
+    """The name of a new disposable, not started, which is gone with its first run.
+
+    Sent to its disposable template, or to the admin domain for the one that is set as the system's.
+    """
+    to_admin = request.destination == ADMIN
+    base = _disposable_template(manager, "" if to_admin else request.destination)
+    return manager.disposables.make(base, asked_by=request.source).name.encode()
+
+
+def _disposable_template(manager: Manager, text: str) -> DomainName:
+    if text:
+        return find_disposable_template(manager, text)
+    if default := manager.inventory.default_dispvm(manager.inventory.get(ADMIN)):
+        return default
+    raise Invalid("name the disposable template; the system's default_dispvm is not set")
 
 
 async def remove(manager: Manager, request: Request) -> Reply:
@@ -189,6 +218,16 @@ def find_template(manager: Manager, text: str) -> DomainName:
     return record.name
 
 
+def find_disposable_template(manager: Manager, text: str) -> DomainName:
+    """The AppVM of that name, if disposables may be made from it."""
+    try:
+        record = manager.inventory.get(DomainName.parse(text))
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    manager.disposables.require_base(record)
+    return record.name
+
+
 def _template(manager: Manager, text: str) -> DomainName:
     if text:
         return find_template(manager, text)
@@ -240,7 +279,8 @@ METHODS: dict[str, Method] = {
     "admin.vm.Create.AppVM": partial(create, klass=DomainClass.APP),
     "admin.vm.Create.StandaloneVM": partial(create, klass=DomainClass.STANDALONE),
     "admin.vm.Create.TemplateVM": _not_creatable,
-    "admin.vm.Create.DispVM": _not_creatable,
+    "admin.vm.Create.DispVM": create_disposable_named,
+    "admin.vm.CreateDisposable": create_disposable,
     "admin.vm.Remove": remove,
     "admin.vm.Start": start,
     "admin.vm.Shutdown": shutdown,

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from bento.host.manager.calls import Calls
+from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
@@ -41,6 +42,7 @@ class Manager:
     inventory: Inventory
     lifecycle: Lifecycle
     calls: Calls
+    disposables: Disposables
     templates: Templates
     storage: Storage
     places: Places

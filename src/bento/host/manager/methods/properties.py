@@ -8,12 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bento.host.manager import properties as table
-from bento.host.manager.methods.domains import default_template, find_label, find_template
+from bento.host.manager.methods.domains import (
+    default_template,
+    find_disposable_template,
+    find_label,
+    find_template,
+)
 from bento.host.manager.methods.kinds import Manager, Method, Reply, plain, subject
 from bento.host.model.domain import ADMIN, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused
 from bento.host.model.inventory import DomainRecord
 from bento.wire.admin import Request
+from bento.wire.names import DomainName
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +33,18 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A property that is part of the domain. `change` gives the record with a new value; None: it cannot be changed."""
+    """A property that is part of the domain, or whose value is another domain.
+
+    `change` gives the record with a new value; None: it cannot be changed. One that is `settable` stands among the
+    record's properties once it was set, and has a default to go back to.
+    """
 
     kind: str
     help: str
-    get: Callable[[DomainRecord], str]
+    get: Callable[[Manager, DomainRecord], str]
     change: Callable[[Manager, DomainRecord, str], DomainRecord] | None = None
     classes: frozenset[DomainClass] = frozenset(DomainClass)
+    settable: bool = False
 
 
 def _set_label(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
@@ -41,7 +52,15 @@ def _set_label(manager: Manager, record: DomainRecord, value: str) -> DomainReco
 
 
 def _set_template(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
+    if record.domain.klass is DomainClass.DISPOSABLE:
+        raise Refused(f"'{record.name}' is a disposable; make another one from another template")
     state = manager.lifecycle.state(record.name)
+    if users := manager.inventory.based_on(record.name):
+        raise Conflict(
+            f"'{record.name}' is what {', '.join(sorted(users))} is made from; remove that first",
+            actual="in use",
+            required="unused",
+        )
     if state is not PowerState.HALTED:
         raise Conflict(
             f"'{record.name}' is {state.lower()}; shut it down to change its template",
@@ -57,29 +76,62 @@ def _set_netvm(manager: Manager, record: DomainRecord, value: str) -> DomainReco
     return record
 
 
+def _set_default_dispvm(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
+    chosen = "" if value in ("", "None") else find_disposable_template(manager, value)
+    return replace(record, properties={**record.properties, "default_dispvm": chosen})
+
+
 OWN: Mapping[str, Own] = {
-    "name": Own("str", "Name of the domain.", lambda r: r.name),
-    "klass": Own("str", "Class of the domain.", lambda r: r.domain.klass),
-    "uuid": Own("str", "Never changes, and no other domain has it.", lambda r: str(r.domain.uuid)),
-    "qid": Own("int", "Number of the domain in this home; 0 is the admin domain.", lambda r: str(r.slot)),
-    "label": Own("label", "Colour that says how far the domain is trusted.", lambda r: r.domain.label, _set_label),
+    "name": Own("str", "Name of the domain.", lambda m, r: r.name),
+    "klass": Own("str", "Class of the domain.", lambda m, r: r.domain.klass),
+    "uuid": Own("str", "Never changes, and no other domain has it.", lambda m, r: str(r.domain.uuid)),
+    "qid": Own("int", "Number of the domain in this home; 0 is the admin domain.", lambda m, r: str(r.slot)),
+    "label": Own("label", "Colour that says how far the domain is trusted.", lambda m, r: r.domain.label, _set_label),
     "template": Own(
         "vm",
         "Template whose image is the domain's root.",
-        lambda r: r.domain.template or "",
+        lambda m, r: r.domain.template or "",
         _set_template,
-        frozenset({DomainClass.APP}),
+        frozenset({DomainClass.APP, DomainClass.DISPOSABLE}),
     ),
-    "netvm": Own("vm", "Domain that gives it network; none in this version.", lambda r: "", _set_netvm, table.RUNNABLE),
+    "netvm": Own(
+        "vm", "Domain that gives it network; none in this version.", lambda m, r: "", _set_netvm, table.RUNNABLE
+    ),
+    "default_dispvm": Own(
+        "vm",
+        "Domain that disposables are made from which this one asks for.",
+        lambda m, r: m.inventory.default_dispvm(r) or "",
+        _set_default_dispvm,
+        table.RUNNABLE,
+        settable=True,
+    ),
 }
 
-SYSTEM: Mapping[str, str] = {"default_template": "Template of new domains when none is named."}
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A property of the whole system; its value is a domain, and kept with the admin domain."""
+
+    help: str
+    get: Callable[[Manager], DomainName | None]
+    find: Callable[[Manager, str], DomainName]
 
 
-def show(record: DomainRecord, name: str) -> Shown:
+SYSTEM: Mapping[str, System] = {
+    "default_template": System("Template of new domains when none is named.", default_template, find_template),
+    "default_dispvm": System(
+        "Domain that disposables are made from when neither the policy nor the one who asks names another.",
+        lambda manager: manager.inventory.default_dispvm(manager.inventory.get(ADMIN)),
+        find_disposable_template,
+    ),
+}
+
+
+def show(manager: Manager, record: DomainRecord, name: str) -> Shown:
     own = OWN.get(name)
     if own and record.domain.klass in own.classes:
-        return Shown(own.kind, own.get(record), default=name == "netvm")
+        is_default = name not in record.properties if own.settable else name == "netvm"
+        return Shown(own.kind, own.get(manager, record), default=is_default)
     found = table.find(record, name)
     return Shown(found.kind, table.text(record, name), default=name not in record.properties)
 
@@ -94,18 +146,22 @@ async def list_names(manager: Manager, request: Request) -> Reply:
 
 
 async def get(manager: Manager, request: Request) -> Reply:
-    return _words(show(subject(manager, request), request.argument)).encode()
+    return _words(show(manager, subject(manager, request), request.argument)).encode()
 
 
 async def get_all(manager: Manager, request: Request) -> Reply:
     record = subject(manager, request)
-    return "".join(f"{name} {_words(show(record, name), escape=True)}\n" for name in all_names(record)).encode()
+    return "".join(
+        f"{name} {_words(show(manager, record, name), escape=True)}\n" for name in all_names(record)
+    ).encode()
 
 
 async def get_default(manager: Manager, request: Request) -> Reply:
     record, name = subject(manager, request), request.argument
     if name in OWN:
-        show(record, name)
+        show(manager, record, name)
+        if OWN[name].settable:
+            return f"type={OWN[name].kind} {OWN[name].get(manager, _without(record, name))}".encode()
         return b""  # as in the field: no default, an empty answer
     found = table.find(record, name)
     return f"type={found.kind} {found.default}".encode()
@@ -113,13 +169,13 @@ async def get_default(manager: Manager, request: Request) -> Reply:
 
 async def help_text(manager: Manager, request: Request) -> Reply:
     record, name = subject(manager, request), request.argument
-    show(record, name)
+    show(manager, record, name)
     return (OWN[name].help if name in OWN else table.PROPERTIES[name].help).encode()
 
 
 async def set_value(manager: Manager, request: Request) -> Reply:
     record, name, value = subject(manager, request), request.argument, plain(request.payload)
-    show(record, name)
+    show(manager, record, name)
     if name in OWN:
         change = OWN[name].change
         if change is None:
@@ -131,21 +187,34 @@ async def set_value(manager: Manager, request: Request) -> Reply:
         except Invalid as error:
             raise Invalid(f"property '{name}' of '{record.name}' {error}") from None
         changed = replace(record, properties={**record.properties, name: kept})
-    manager.inventory.put(changed)
-    manager.events.tell(record.name, f"property-set:{name}", name=name, newvalue=show(changed, name).value)
+    _put(manager, changed)
+    manager.events.tell(record.name, f"property-set:{name}", name=name, newvalue=show(manager, changed, name).value)
     return b""
 
 
 async def reset(manager: Manager, request: Request) -> Reply:
     record, name = subject(manager, request), request.argument
-    show(record, name)
-    if name in OWN:
+    show(manager, record, name)
+    if name in OWN and not OWN[name].settable:
         raise Refused(f"property '{name}' of '{record.name}' has no default to go back to")
-    manager.inventory.put(
-        replace(record, properties={key: value for key, value in record.properties.items() if key != name})
-    )
+    _put(manager, _without(record, name))
     manager.events.tell(record.name, f"property-reset:{name}", name=name)
     return b""
+
+
+def _put(manager: Manager, changed: DomainRecord) -> None:
+    users = manager.inventory.based_on(changed.name)
+    if users and changed.domain.klass is DomainClass.APP and not table.truth(changed, "template_for_dispvms"):
+        raise Conflict(
+            f"'{changed.name}' is what {', '.join(sorted(users))} is made from; remove that first",
+            actual="in use",
+            required="unused",
+        )
+    manager.inventory.put(changed)
+
+
+def _without(record: DomainRecord, name: str) -> DomainRecord:
+    return replace(record, properties={key: value for key, value in record.properties.items() if key != name})
 
 
 async def system_list(manager: Manager, request: Request) -> Reply:
@@ -161,11 +230,12 @@ async def system_get_all(manager: Manager, request: Request) -> Reply:
 
 
 async def system_help(manager: Manager, request: Request) -> Reply:
-    return SYSTEM[_system_name(request)].encode()
+    return SYSTEM[_system_name(request)].help.encode()
 
 
 async def system_set(manager: Manager, request: Request) -> Reply:
-    name, value = _system_name(request), find_template(manager, plain(request.payload))
+    name = _system_name(request)
+    value = SYSTEM[name].find(manager, plain(request.payload))
     record = manager.inventory.get(ADMIN)
     manager.inventory.put(replace(record, properties={**record.properties, name: value}))
     manager.events.tell("", f"property-set:{name}", name=name, newvalue=value)
@@ -175,7 +245,7 @@ async def system_set(manager: Manager, request: Request) -> Reply:
 async def system_reset(manager: Manager, request: Request) -> Reply:
     name = _system_name(request)
     record = manager.inventory.get(ADMIN)
-    manager.inventory.put(replace(record, properties={k: v for k, v in record.properties.items() if k != name}))
+    manager.inventory.put(_without(record, name))
     manager.events.tell("", f"property-reset:{name}", name=name)
     return b""
 
@@ -187,8 +257,7 @@ def _system_name(request: Request) -> str:
 
 
 def _show_system(manager: Manager, name: str) -> Shown:
-    assert name == "default_template", "the only one so far"
-    value = default_template(manager)
+    value = SYSTEM[name].get(manager)
     return Shown("vm", value or "", default=value is None)
 
 

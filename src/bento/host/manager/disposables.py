@@ -1,0 +1,89 @@
+"""Disposables: domains made from an AppVM that allows it, each with a copy of its volume, which is gone with its run.
+
+A disposable that `auto_cleanup` is set of is itself gone when it halts (`Inventory.ended`), so that one which was made
+for a call needs only to be ended with the call. Nothing here starts or ends a domain: that is the lifecycle's.
+"""
+
+import random
+from uuid import uuid4
+
+from bento.host.manager.durable import make_directory
+from bento.host.manager.events import Events
+from bento.host.manager.inventory import Inventory
+from bento.host.manager.places import Places
+from bento.host.manager.properties import PROPERTIES, truth
+from bento.host.model.domain import ADMIN, Domain, DomainClass
+from bento.host.model.errors import Conflict, Invalid, Unavailable
+from bento.host.model.inventory import DomainRecord
+from bento.wire.names import DomainName, LabelName, Tag
+
+MAX_AT_ONCE = 8
+"""Disposables that one domain may have by its calls: each takes a machine's memory, and a domain may be hostile."""
+
+NUMBERS = range(1, 10_000)
+"""Of names (the field's: disp1 to disp9999), taken at random: a name used again soon would be mistaken."""
+
+
+class Disposables:
+    def __init__(self, inventory: Inventory, places: Places, events: Events) -> None:
+        self._inventory = inventory
+        self._places = places
+        self._events = events
+
+    def require_base(self, record: DomainRecord) -> None:
+        """Raises `Invalid` if no disposable may be made from this domain."""
+        if record.domain.klass is not DomainClass.APP or not truth(record, "template_for_dispvms"):
+            how = f"'bento prefs {record.name} template_for_dispvms True' allows it"
+            raise Invalid(
+                f"'{record.name}' is no disposable template; "
+                + (how if record.domain.klass is DomainClass.APP else "only an AppVM can be one")
+            )
+
+    def make(self, base: DomainName, *, asked_by: DomainName) -> DomainRecord:
+        """A new disposable, not started, gone with its first run. Who asked becomes tags, as in the field."""
+        record = self._inventory.get(base)
+        tags = {Tag(f"created-by-{asked_by}"), Tag(f"disp-created-by-{asked_by}")}
+        if asked_by != ADMIN and sum(1 for other in self._inventory if tags <= other.tags) >= MAX_AT_ONCE:
+            raise Conflict(f"'{asked_by}' has {MAX_AT_ONCE} disposables already", actual="full", required="free")
+        return self.add(record, self._free_name(), record.domain.label, tags=frozenset(tags), auto_cleanup=True)
+
+    def add(
+        self,
+        base: DomainRecord,
+        name: DomainName,
+        label: LabelName,
+        *,
+        tags: frozenset[Tag] = frozenset(),
+        auto_cleanup: bool = False,
+    ) -> DomainRecord:
+        """A new disposable with the properties, features and tags of its base, as in the field."""
+        self.require_base(base)
+        domain = Domain(uuid4(), name, DomainClass.DISPOSABLE, label, base.name)
+        properties = {key: value for key, value in base.properties.items() if _is_inherited(key)}
+        if auto_cleanup:
+            properties["auto_cleanup"] = "True"
+        record = DomainRecord(
+            domain,
+            slot=self._inventory.free_slot(),
+            properties=properties,
+            tags=base.tags | tags,
+            features=base.features,
+        )
+        directory = self._places.domain(domain.uuid)
+        try:
+            make_directory(directory)
+        except OSError as error:
+            raise Unavailable(f"'{name}' cannot be made: {directory}: {error.strerror}") from error
+        self._inventory.put(record)
+        self._events.tell("", "domain-add", vm=name)
+        return record
+
+    def _free_name(self) -> DomainName:
+        free = [name for number in NUMBERS if (name := DomainName(f"disp{number}")) not in self._inventory]
+        if not free:
+            raise Conflict("there are as many disposables as there can be", actual="full", required="free")
+        return random.choice(free)  # nobody gains by guessing it
+
+
+def _is_inherited(name: str) -> bool:
+    return name in PROPERTIES and DomainClass.DISPOSABLE in PROPERTIES[name].classes

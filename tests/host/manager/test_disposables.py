@@ -1,0 +1,149 @@
+"""Disposables: made from an AppVM that allows it, begun anew each time, gone with their run unless they have a name."""
+
+import pytest
+
+from bento.wire.admin import Fault
+from tests.host.manager.home import Home, end_process
+
+
+@pytest.fixture
+def based(served: Home) -> Home:
+    """A home with the disposable template `base`, which holds a note."""
+    served.create("base", label="orange")
+    served.ask("admin.vm.property.Set", "base", "template_for_dispvms", "True")
+    served.start("base")
+    served.run("base", "sh", "-c", "echo from the base > ~/note")
+    served.shutdown("base")
+    return served
+
+
+def created(home: Home, base: str = "base") -> str:
+    return home.ask("admin.vm.CreateDisposable", base)
+
+
+def test_a_disposable_is_gone_with_its_run(based: Home) -> None:
+    name = created(based)
+    assert based.state(name) == "Halted"
+    row = based.row(name)
+    assert (row["class"], row["template"], row["label"]) == ("DispVM", "base", "orange")
+    directory = based.data_dir(name)
+    based.start(name)
+    assert based.run(name, "true").code == 0
+    with based.events() as events:
+        based.kill(name)
+        assert dict(events.until("domain-delete")[-1].details)["vm"] == name
+    assert name not in based.states()
+    assert not directory.exists()
+
+
+def test_one_that_shuts_down_itself_is_gone_too(based: Home) -> None:
+    name = created(based)
+    based.start(name)
+    with based.events() as events:
+        based.shutdown(name)
+        events.until("domain-delete")
+    assert name not in based.states()
+
+
+def test_a_named_disposable_stays_and_begins_each_run_anew(based: Home) -> None:
+    based.create("sandbox", "base", "DispVM")
+    private = based.data_dir("sandbox") / "private.img"
+    for _ in range(2):
+        based.start("sandbox")
+        original = (based.data_dir("base") / "private.img").read_bytes()
+        assert private.read_bytes() == original
+        private.write_bytes(b"what a run leaves")
+        based.kill("sandbox")
+        assert not private.exists()
+    assert based.state("sandbox") == "Halted"
+
+
+def test_it_has_its_bases_properties_and_tags_and_tells_who_asked(based: Home) -> None:
+    based.ask("admin.vm.property.Set", "base", "memory", "321")
+    based.ask("admin.vm.tag.Set", "base", "web")
+    name = created(based)
+    assert based.ask("admin.vm.property.Get", name, "memory") == "default=False type=int 321"
+    assert based.ask("admin.vm.tag.List", name).split() == ["created-by-dom0", "disp-created-by-dom0", "web"]
+    assert based.ask("admin.vm.property.Get", name, "auto_cleanup") == "default=False type=bool True"
+
+
+@pytest.mark.parametrize("base", ["debian-12", "plain"])
+def test_only_an_appvm_that_allows_it_has_disposables(based: Home, base: str) -> None:
+    based.create("plain")
+    before = based.states()
+    assert based.refused("admin.vm.CreateDisposable", base).fault == Fault.BAD_VALUE
+    assert based.refused("admin.vm.Create.DispVM", argument=base, payload="name=a label=red").fault == Fault.BAD_VALUE
+    assert based.states() == before
+
+
+def test_without_a_default_the_admin_domain_makes_none(based: Home) -> None:
+    assert "default_dispvm" in based.refused("admin.vm.CreateDisposable").sentence
+    based.ask("admin.property.Set", argument="default_dispvm", payload="base")
+    assert based.row(created(based, "dom0"))["template"] == "base"
+
+
+def test_none_starts_while_its_base_runs(based: Home) -> None:
+    based.start("base")
+    name = created(based)
+    failed = based.refused("admin.vm.Start", name)
+    assert "bento shutdown --wait base" in failed.sentence
+    assert name not in based.states(), "its first run is over"
+
+
+def test_a_base_in_use_stays_one(based: Home) -> None:
+    name = created(based)
+    assert based.refused("admin.vm.Remove", "base").fault == Fault.IN_USE
+    assert based.refused("admin.vm.property.Reset", "base", "template_for_dispvms").fault == Fault.IN_USE
+    assert based.refused("admin.vm.property.Set", "base", "template_for_dispvms", "False").fault == Fault.IN_USE
+    assert based.refused("admin.vm.property.Set", "base", "template", "debian-12").fault == Fault.IN_USE
+    based.ask("admin.vm.Remove", name)
+    based.ask("admin.vm.property.Reset", "base", "template_for_dispvms")
+
+
+def test_default_dispvm_is_a_domains_own_then_its_bases_then_the_systems(based: Home) -> None:
+    based.create("work")
+    disposable = created(based)
+
+    def default_of(name: str) -> str:
+        return based.ask("admin.vm.property.Get", name, "default_dispvm")
+
+    assert default_of("work") == "default=True type=vm "
+    assert default_of(disposable) == "default=True type=vm base"
+    based.ask("admin.property.Set", argument="default_dispvm", payload="base")
+    assert default_of("work") == "default=True type=vm base"
+    based.ask("admin.vm.property.Set", "work", "default_dispvm", "")
+    assert default_of("work") == "default=False type=vm "
+    assert based.ask("admin.vm.property.GetDefault", "work", "default_dispvm") == "type=vm base"
+    based.ask("admin.vm.property.Reset", "work", "default_dispvm")
+    assert default_of("work") == "default=True type=vm base"
+
+
+def test_a_domain_that_is_no_disposable_template_is_no_default(based: Home) -> None:
+    based.create("work")
+    failed = based.refused("admin.vm.property.Set", "work", "default_dispvm", "work")
+    assert "template_for_dispvms" in failed.sentence
+    assert based.refused("admin.property.Set", argument="default_dispvm", payload="debian-12").fault == Fault.BAD_VALUE
+
+
+def test_one_that_was_never_started_does_not_outlive_its_manager(based: Home) -> None:
+    unstarted, running = created(based), created(based)
+    based.start(running)
+    based.create("sandbox", "base", "DispVM")
+    based.kill_manager()
+    based.start_manager()
+    states = based.states()
+    assert unstarted not in states
+    assert states[running] == "Running"
+    assert states["sandbox"] == "Halted"
+
+
+def test_one_that_died_while_no_manager_was_there_is_gone(based: Home) -> None:
+    name = created(based)
+    based.start(name)
+    directory = based.data_dir(name)
+    (machine,) = [pid for pid in based.machine_pids() if pid == based.row(name)["pid"]]
+    based.kill_manager()
+    end_process(machine)
+    based.start_manager()
+    assert name not in based.states()
+    assert not directory.exists()
