@@ -47,7 +47,7 @@ soak: setup
 bench: bench-start bench-rpc
 
 bench-start bench-rpc: bench-%: setup
-	@$(AS_USER) python bench/$*.py; status=$$?; $(PYTHON) -B scripts/place.py collect; exit $$status
+	@$(AS_USER) python -m bench.$*; status=$$?; $(PYTHON) -B scripts/place.py collect; exit $$status
 
 lock:
 	@scripts/lock.sh $(PYTHON)

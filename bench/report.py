@@ -21,7 +21,7 @@ RESULTS = Path(os.environ.get("BENTO_BENCH_RESULTS", Path(__file__).parent / "re
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`reference` and `ratio` are None where nothing is compared."""
+    """`reference` and `ratio` are None where nothing is compared, `target` is what the value shall be."""
 
     case: str
     figure: str
@@ -30,6 +30,7 @@ class Row:
     reference: float | None = None
     reference_name: str | None = None
     ratio: float | None = None
+    target: str | None = None
 
 
 def timed(case: str, unit: str, values: Iterable[float], reference: Iterable[float] = (), name: str = "") -> list[Row]:
@@ -50,12 +51,12 @@ def report(bench: str, accelerator: str, rows: list[Row]) -> None:
     )
     load = os.getloadavg()[0]
     print(f"\n{bench}: {machine}; accelerator {accelerator}; load {load:.1f}")
-    head = ("case", "figure", "value", "reference", "ratio")
+    head = ("case", "figure", "value", "target", "reference", "ratio")
     lines = [head]
     for row in rows:
         against = "" if row.reference is None else f"{row.reference:.4g} ({row.reference_name})"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        lines.append((row.case, row.figure, f"{row.value:.4g} {row.unit}", against, ratio))
+        lines.append((row.case, row.figure, f"{row.value:.4g} {row.unit}", row.target or "", against, ratio))
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

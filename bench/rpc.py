@@ -1,153 +1,190 @@
-"""`make bench-rpc`: an empty call to a running domain, and bytes both ways, through manager, broker and agent.
+"""`make bench-rpc`: empty calls, bytes both ways, and calls in great numbers, through manager, brokers and agents.
 
-The domain is a real one, under whatever accelerator this machine has. The
-reference is the field's, from its agent and daemon as plain processes over
-sockets on a like machine: no virtual machine was in between there, so under
-emulation the ratios say how much the emulated guest costs, and no more.
+First in loopback: the agents are plain processes of this host (`loopback.py`), as they were where the reference was
+measured, on a like machine. Then, unless `BENTO_BENCH_VM=no`, between two real domains under whatever accelerator this
+machine has; that has no reference, and under emulation says how much the emulated guests cost.
+
+Beside times by the clock stand the processors' (user and system, all processes of Bento, services included): a machine
+that does other things meanwhile stretches the former and hardly the latter.
 """
 
-import contextlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from bento.wire.admin import Request
-from bento.wire.frames import FrameReader, encode_frame
-from bento.wire.home import find_home
-from bento.wire.names import DomainName, ServiceArgument, ServiceName
-from bento.wire.rpc import FROM_SERVER, MAX_DATA, Data, Eof, Exit, Stream
-from bento.wire.vmexec import encode_command
-from report import Row, report
+from bench import caller
+from bench.domains import SERVER, Domains, interpreter, loopback, machines
+from bench.report import Row, report
+from bento.wire.rpc import MAX_DATA
 
-BENTO = [sys.executable, "-m", "bento.cli"]
-CALLS = int(os.environ.get("BENTO_BENCH_CALLS", "200"))
-COMMANDS = 20
-MEGABYTES = 64
-DOMAIN = "bench"
-FIELD = "the field's admin to domain, no VM"
-FIELD_CALL_MS = 5.4
-FIELD_SINK = 317.0
-FIELD_SOURCE = 95.0
-"""The better ends of what was measured of the field's reference for an empty call (ms), and the worse for MiB/s."""
+CALLS = int(os.environ.get("BENTO_BENCH_CALLS", "1000"))
+COMMANDS = 30
+ROUNDS = 5
+MEGABYTES = 512
+CROWDS = ((10_000, 32), (1_000, 256))
+"""Calls in all, and how many of them at once."""
+BYSTANDERS = (1_000, 4)
+"""The same, of those whom somebody's misbehaviour must not touch."""
+CALLS_OF_MACHINES, MEGABYTES_OF_MACHINES = 200, 64
+MISBEHAVIOURS = ("stops-reading", "never-closes", "dies")
+LATE = 10
+"""Times the median, beyond which a call counts as late."""
+
+ADMIN, GUEST = "admin to domain", "domain to domain"
+FIELD = {
+    ("empty", ADMIN): (5.4, "5.4-6.5"),
+    ("empty", GUEST): (7.4, "7.4-9.4"),
+    ("echo", ADMIN): (6.2, "6.2-7.1"),
+    ("echo", GUEST): (7.7, "7.7-9.4"),
+    ("sink", ADMIN): (354.0, "317-354"),
+    ("sink", GUEST): (451.0, "256-451"),
+    ("source", ADMIN): (174.0, "95-174"),
+    ("source", GUEST): (156.0, "97-156"),
+}
+"""The field's reference over sockets, without a machine: what was best for it, and the range of its medians."""
+TARGETS = {
+    ("empty", ADMIN): "<= 2",
+    ("empty", GUEST): "<= 3",
+    **{("sink", path): ">= 600" for path in (ADMIN, GUEST)},
+    **{("source", path): ">= 400" for path in (ADMIN, GUEST)},
+}
+NAMES = {"empty": "empty call", "echo": "echo of 1 KiB", "sink": "stdin to sink", "source": "source to stdout"}
+
+Measure = Callable[[str, int, int], Any]
+"""Do what `caller.WORK` calls so: how often, and how many MiB each."""
 
 
 def main() -> int:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bento-bench" / "home"
-    os.environ["BENTO_HOME"] = str(home)
-    with domain():
-        leg_close([b"true"])  # the first call warms
-        calls = [timed_call() for _ in range(CALLS)]
-        commands = [timed_command() for _ in range(COMMANDS)]
-        source = throughput(["head", "-c", f"{MEGABYTES}M", "/dev/zero"], feed=0)
-        sink = throughput(["sh", "-c", "cat >/dev/null"], feed=MEGABYTES << 20)
-    calls.sort()
-    p50 = statistics.median(calls)
-    rows = [
-        Row("empty call, request to exit code", "p50", "ms", p50, FIELD_CALL_MS, FIELD, FIELD_CALL_MS / p50),
-        Row("empty call, request to exit code", "p99", "ms", calls[int(len(calls) * 0.99)]),
-        Row("empty call, request to exit code", "min", "ms", calls[0]),
-        Row("the same as a command: bento run", "p50", "ms", statistics.median(commands)),
-        Row("source to stdout", "rate", "MiB/s", source, FIELD_SOURCE, FIELD, source / FIELD_SOURCE),
-        Row("stdin to sink", "rate", "MiB/s", sink, FIELD_SINK, FIELD, sink / FIELD_SINK),
-    ]
-    report("rpc", accelerator(), rows)
+    with loopback() as domains:
+        rows = [row for path, measure in paths(domains).items() for row in one_path(domains, path, measure)]
+        rows += commands(domains)
+        rows += rates(domains)
+        rows += [row for count, at_once in CROWDS for row in crowd(domains, count, at_once)]
+        rows += [row for what in MISBEHAVIOURS for row in misbehaviour(domains, what)]
+    report("rpc-loopback", "none: agents as plain processes", rows)
+    if os.environ.get("BENTO_BENCH_VM") != "no":
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        with machines(cache / "bento-bench/home") as domains:
+            rows = [row for path, measure in paths(domains).items() for row in one_path_of_machines(path, measure)]
+        report("rpc", accelerator(), rows)
     return 0
 
 
-@contextlib.contextmanager
-def domain() -> Iterator[None]:
-    """A running domain of a home of the bench's own; gone at the end, but for the template."""
-    if "debian-12" not in [row["name"] for row in json.loads(bento("template", "ls", "--json"))]:
-        print("  building the template", flush=True)
-        bento("template", "build", "debian-12")
-    if DOMAIN in [row["name"] for row in json.loads(bento("ls", "--json"))]:
-        subprocess.run([*BENTO, "kill", DOMAIN], check=False, capture_output=True)
-        bento("rm", DOMAIN)
-    bento("create", DOMAIN, "--class", "AppVM", "--template", "debian-12", "--label", "gray")
-    try:
-        bento("start", DOMAIN)
-        yield
-    finally:
-        subprocess.run([*BENTO, "kill", DOMAIN], check=False, capture_output=True)
-        bento("rm", DOMAIN)
-        bento("manager", "stop")
+def paths(domains: Domains) -> dict[str, Measure]:
+    return {
+        ADMIN: lambda what, count, size: caller.WORK[what](domains.from_admin, count, size),
+        GUEST: domains.in_domain,
+    }
 
 
-def bento(*words: str) -> str:
-    return subprocess.run([*BENTO, *words], stdout=subprocess.PIPE, text=True, check=True).stdout
+def one_path(domains: Domains, path: str, measure: Measure) -> Iterator[Row]:
+    measure("empty", 20, 0)  # the first calls warm
+    for what in ("empty", "echo"):
+        before = domains.costs()
+        times = measure(what, CALLS, 0)
+        used = domains.costs() - before
+        first, *rest = spread(f"{NAMES[what]}, {path}", times)
+        yield compared(first, what, path)
+        yield from rest
+        yield Row(first.case, "processors", "ms", 1000 * used.seconds / CALLS)
+    for what in ("sink", "source"):
+        before = domains.costs()
+        row = Row(f"{NAMES[what]}, {path}", "median", "MiB/s", statistics.median(measure(what, ROUNDS, MEGABYTES)))
+        used = domains.costs() - before
+        yield compared(row, what, path)
+        yield Row(row.case, "processors", "ms/MiB", 1000 * used.seconds / (ROUNDS * MEGABYTES))
+
+
+def one_path_of_machines(path: str, measure: Measure) -> Iterator[Row]:
+    """The same, fewer of each, and compared with nothing."""
+    measure("empty", 5, 0)
+    for what in ("empty", "echo"):
+        yield from spread(f"{NAMES[what]}, {path}", measure(what, CALLS_OF_MACHINES, 0))
+    for what in ("sink", "source"):
+        rate = statistics.median(measure(what, ROUNDS, MEGABYTES_OF_MACHINES))
+        yield Row(f"{NAMES[what]}, {path}", "median", "MiB/s", rate)
+
+
+def commands(domains: Domains) -> list[Row]:
+    """What a person waits for who types it. Python's own start is in it, and stands beside it."""
+    times = [domains.command("run", "--no-tty", SERVER, "--", "true") for _ in range(COMMANDS + 1)][1:]
+    first, *rest = spread("empty call by our command line", times)
+    bare = statistics.median(interpreter() for _ in range(COMMANDS))
+    return [replace(first, target="<= 20"), *rest, Row(first.case, "of it Python itself, p50", "ms", bare)]
+
+
+def rates(domains: Domains) -> Iterator[Row]:
+    """From inside one program, through its domain's broker."""
+    for at_once in (1, 8):
+        before = domains.costs()
+        done = domains.in_domain("many", 2 * CALLS, at_once)
+        used = domains.costs() - before
+        case = f"empty calls from one program, {at_once} at once"
+        yield Row(case, "rate", "calls/s", len(done["times"]) / done["seconds"], target=">= 2000")
+        yield Row(case, "processors", "ms", 1000 * used.seconds / (2 * CALLS))
+
+
+def crowd(domains: Domains, count: int, at_once: int) -> Iterator[Row]:
+    case = f"{count:,} empty calls, {at_once} at once, {GUEST}"
+    domains.in_domain("many", 2 * at_once, at_once)  # so that what is kept for so many is there before
+    before = domains.costs()
+    done = domains.in_domain("many", count, at_once)
+    used = domains.costs() - before
+    yield from outcome(case, done)
+    for who, growth in used.memory.items():
+        yield Row(case, f"memory of {who} before", "KiB", before.memory[who] / 1024)
+        yield Row(case, f"memory of {who} grew by", "KiB", growth / 1024)
+
+
+def misbehaviour(domains: Domains, what: str) -> Iterator[Row]:
+    """Calls from and to the same domains as those of another caller who does `what` meanwhile."""
+    with domains.program(what, 200, MEGABYTES) as leg:
+        leg.sock.recv(MAX_DATA)  # it says when it has begun
+        done = domains.in_domain("many", *BYSTANDERS)
+        leg.give(b"")
+        if (code := leg.outcome().code) != 0:
+            raise SystemExit(f"bench: the caller who {what} ended with {code}")
+    yield from outcome(f"{BYSTANDERS[0]:,} empty calls beside a caller who {what}", done)
+
+
+def outcome(case: str, done: dict[str, Any]) -> list[Row]:
+    times: list[float] = done["times"]
+    late = sum(time > LATE * statistics.median(times) for time in times)
+    return [
+        Row(case, "lost", "calls", done["lost"], target="0"),
+        Row(case, f"later than {LATE} x p50", "calls", late, target="0"),
+        Row(case, "rate", "calls/s", len(times) / done["seconds"]),
+        *spread(case, times),
+    ]
+
+
+def spread(case: str, times: list[float]) -> list[Row]:
+    times = sorted(times)
+    figures = {"p50": statistics.median(times)}
+    figures |= {f"p{percent}": times[len(times) * percent // 100] for percent in (95, 99)}
+    figures |= {"min": times[0], "max": times[-1]}
+    return [Row(case, figure, "ms", value) for figure, value in figures.items()]
+
+
+def compared(row: Row, what: str, path: str) -> Row:
+    best, medians = FIELD[what, path]
+    ratio = best / row.value if row.unit == "ms" else row.value / best
+    return replace(
+        row, reference=best, reference_name=f"the field: {medians}", ratio=ratio, target=TARGETS.get((what, path))
+    )
 
 
 def accelerator() -> str:
     """As `bento doctor` has it; asked at the end, so that its probe disturbs no figure."""
-    findings = {finding["key"]: finding for finding in json.loads(bento("doctor", "--json"))}
-    bento("manager", "stop")
+    said = subprocess.run([sys.executable, "-m", "bento.cli", "doctor", "--json"], stdout=subprocess.PIPE, check=True)
+    findings = {finding["key"]: finding for finding in json.loads(said.stdout)}
     return "kvm" if findings["kvm"]["status"] == "ok" else "tcg"
-
-
-def open_leg(command: list[bytes]) -> socket.socket:
-    """A call as any program makes it: one request to the manager, whose answer brings the leg."""
-    argument = ServiceArgument(f"qubes.VMExec+{encode_command(command)}")
-    request = Request(ServiceName("bento.vm.Call"), argument, DomainName("dom0"), DomainName(DOMAIN), b"")
-    with socket.socket(socket.AF_UNIX) as manager:
-        manager.connect(str(find_home(os.environ).manager_socket))
-        manager.sendall(request.encode())
-        manager.shutdown(socket.SHUT_WR)
-        answer, files, _, _ = socket.recv_fds(manager, 4096, 1)
-        if not files:
-            raise SystemExit(f"bench: the call was not opened: {answer!r}")
-        return socket.socket(fileno=files[0])
-
-
-def leg_close(command: list[bytes]) -> None:
-    with open_leg(command) as leg:
-        with contextlib.suppress(BrokenPipeError):  # a program that reads nothing may be through before it is told
-            leg.sendall(encode_frame(Eof(0, Stream.STDIN)))
-        read_to_exit(leg)
-
-
-def read_to_exit(leg: socket.socket) -> int:
-    """Bytes of stdout until the exit code came."""
-    reader, count = FrameReader(), 0
-    while data := leg.recv(1 << 18):
-        for frame in reader.feed(data):
-            match FROM_SERVER.decode(*frame):
-                case Data(stream=Stream.STDOUT, payload=payload):
-                    count += len(payload)
-                case Exit(code=0):
-                    return count
-                case Exit(code=code):
-                    raise SystemExit(f"bench: the program in the domain ended with {code}")
-    raise SystemExit("bench: the call ended without an exit code")
-
-
-def timed_call() -> float:
-    began = time.perf_counter()
-    leg_close([b"true"])
-    return (time.perf_counter() - began) * 1000
-
-
-def timed_command() -> float:
-    began = time.perf_counter()
-    bento("run", DOMAIN, "--", "true")
-    return (time.perf_counter() - began) * 1000
-
-
-def throughput(command: list[str], *, feed: int) -> float:
-    """MiB/s, from the request to the exit code."""
-    chunk = encode_frame(Data(0, Stream.STDIN, bytes(MAX_DATA)))
-    began = time.perf_counter()
-    with open_leg([word.encode() for word in command]) as leg:
-        for _ in range(feed // MAX_DATA):
-            leg.sendall(chunk)
-        leg.sendall(encode_frame(Eof(0, Stream.STDIN)))
-        read_to_exit(leg)
-    return MEGABYTES / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+from bench.report import Row, report, timed
 from bento.host.drivers.files import FileStorage
 from bento.host.drivers.machine import kvm, software
 from bento.host.drivers.qemu.hypervisor import QemuHypervisor
@@ -27,7 +28,6 @@ from bento.wire.channel import AnswerHunter, greeting, seal_of
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.names import DomainName
 from bento.wire.rpc import FROM_GUEST, Identity, Ready
-from report import Row, report, timed
 
 ROUNDS = int(os.environ.get("BENTO_BENCH_ROUNDS", "5"))
 MEMORY = 400 << 20
