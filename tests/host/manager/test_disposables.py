@@ -122,7 +122,10 @@ def test_a_domain_that_is_no_disposable_template_is_no_default(based: Home) -> N
     based.create("work")
     failed = based.refused("admin.vm.property.Set", "work", "default_dispvm", "work")
     assert "template_for_dispvms" in failed.sentence
-    assert based.refused("admin.property.Set", argument="default_dispvm", payload="debian-12").fault == Fault.BAD_VALUE
+    assert (
+        based.refused("admin.property.Set", argument="default_dispvm", payload="debian-12").fault
+        == Fault.BAD_PROPERTY_VALUE
+    )
 
 
 def test_one_that_was_never_started_does_not_outlive_its_manager(based: Home) -> None:
