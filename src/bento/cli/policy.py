@@ -78,6 +78,8 @@ def explain(words: argparse.Namespace, manager: Manager) -> int:
         return Code.DONE
     if found["allowed"]:
         print(f"It is allowed and goes to {found['target']}, {_terms(found)}.")
+    elif "candidates" in found:
+        print(f"You are asked, and may send it to {' or '.join(found['candidates'])}, {_terms(found)}.")
     else:
         print(harmless(found["sentence"]))
     if found["rule"]:
@@ -99,6 +101,8 @@ def _terms(terms: Json) -> str:
     said = [f"as {terms['user']}" if terms["user"] else "as its default user"]
     if not terms["autostart"]:
         said.append("if it runs already")
+    if terms.get("asked"):
+        said.append("if you agree")
     if terms["notify"]:
         said.append("and you are told")
     return ", ".join(said)

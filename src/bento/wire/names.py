@@ -45,6 +45,14 @@ ADMIN = DomainName("dom0")
 """The admin domain: the host itself, where policy and state live (the field's name for it)."""
 
 
+class DomainUuid(Name):
+    """A domain's UUID in the one spelling of it that the field knows."""
+
+    __slots__ = ()
+    pattern = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+    what = "a UUID (32 of 0-9 and small a-f, parted by - after the 8th, 12th, 16th and 20th)"
+
+
 class ServiceName(Name):
     __slots__ = ()
     pattern = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,255}", re.ASCII)
@@ -86,15 +94,18 @@ class UserName(Name):
 
 
 class TargetName(Name):
-    """What a caller may name as its target: a domain, or a keyword the policy knows.
+    """What a caller may name as its target: a domain, by name or UUID, or a keyword the policy knows.
 
     Which keywords mean something is the policy's business; here only the shape
     is checked.
     """
 
     __slots__ = ()
-    pattern = re.compile(rf"(?:{DomainName.pattern.pattern})|@[a-z]+(?::@?[A-Za-z0-9_.:-]{{1,127}})?|", re.ASCII)
-    what = "a call target (a domain name or an @keyword)"
+    pattern = re.compile(
+        rf"(?:{DomainName.pattern.pattern})|uuid:{DomainUuid.pattern.pattern}|@[a-z]+(?::@?[A-Za-z0-9_.:-]{{1,127}})?|",
+        re.ASCII,
+    )
+    what = "a call target (a domain name, uuid:UUID or an @keyword)"
 
 
 def printable(untrusted: str, limit: int = 64) -> str:

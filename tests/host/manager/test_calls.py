@@ -96,7 +96,7 @@ def test_a_rule_may_name_the_user_and_another_target(quiet: Home) -> None:
 
 def test_a_call_starts_its_target_if_the_rule_lets_it(quiet: Home) -> None:
     quiet.policy("qubes.VMShell * random vault allow autostart=no\n")
-    assert quiet.run_from("random", "vault", "qubes.VMShell").code == ExitCode.FAULT
+    assert quiet.run_from("random", "vault", "qubes.VMShell").code == ExitCode.REFUSED
     assert quiet.state("vault") == "Halted"
     quiet.policy("qubes.VMShell * random vault allow\n")
     assert quiet.run_from("random", "vault", "qubes.VMShell", stdin=b"exit 5\n").code == 5

@@ -1,9 +1,10 @@
 """What a policy makes of all calls, by asking `decide` about each of them."""
 
+from dataclasses import replace
 from itertools import product
 
 from bento.host.model.domain import ADMIN
-from bento.host.policy.decide import Allowed, Call, decide
+from bento.host.policy.decide import Allowed, Asking, Call, Denied, End, decide
 from bento.host.policy.rules import Rule
 from bento.host.policy.services import Asked, Services
 from bento.host.policy.space import Terms
@@ -21,13 +22,20 @@ def concrete(asked: Asked) -> tuple[ServiceName, ServiceArgument]:
 
 
 def outcomes(made: list[Rule], world: World, asked: Asked) -> set[tuple[DomainName, DomainName, Terms]]:
-    """What `decide` says to every source about every target it could name."""
+    """What `decide` says to every source about every target it could name, were all domains running."""
+    world = World({name: replace(facts, running=True) for name, facts in world.domains.items()})
     service, argument = concrete(asked)
-    found = set()
+    found: set[tuple[DomainName, DomainName, Terms]] = set()
     for source, target in product(set(world.domains) - {ADMIN}, [*world.domains, ADMIN, "", "@default", "gone"]):
         decided = decide(policy_of(made), Call(source, service, argument, TargetName(target)), world)
+        ends: tuple[End, ...] = ()
         if isinstance(decided, Allowed):
-            found.add((source, decided.target, Terms(decided.user or "", decided.autostart, decided.notify)))
+            ends = (decided.target,)
+        elif isinstance(decided, Asking):
+            ends = decided.candidates
+        if not isinstance(decided, Denied):
+            terms = Terms(decided.user or "", decided.autostart, decided.notify, isinstance(decided, Asking))
+            found |= {(source, end, terms) for end in ends if isinstance(end, DomainName)}
     return found
 
 

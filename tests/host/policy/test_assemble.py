@@ -60,7 +60,7 @@ def test_a_policy_file_with_a_bad_name_breaks_the_policy(name: str) -> None:
 
 def test_one_malformed_file_breaks_the_policy_and_is_named() -> None:
     policy = broken(("10-good.policy", ALLOW), ("30-user.policy", b"# ok\ns * * * perhaps\n"), ("90.policy", DENY))
-    assert str(policy.fault) == "30-user.policy:2:9: expected allow or deny, found 'perhaps'"
+    assert str(policy.fault) == "30-user.policy:2:9: expected allow, ask or deny, found 'perhaps'"
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from bento.host.model.domain import ADMIN, DomainClass
-from bento.host.policy.decide import Allowed, Call, Decision, Denied, Reason, decide
+from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, Reason, decide
 from bento.host.policy.files import assemble
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, TargetName
 
 
 def facts(klass: DomainClass, *tags: str) -> DomainFacts:
-    return DomainFacts(klass, frozenset(Tag.parse(tag) for tag in tags))
+    return DomainFacts(klass, frozenset(Tag.parse(tag) for tag in tags), running=True)
 
 
 WORLD = World(
@@ -42,9 +42,15 @@ def decision(
 
 
 def outcome(policy: str, source: str, target: str, service: str = "s", argument: str = "") -> str:
-    """In a word: where an allowed call goes, or why it doesn't."""
+    """In a word: where an allowed call goes, what is to choose from (the default in brackets), or why not."""
     decided = decision(policy, source, target, service, argument)
-    return f"-> {decided.target}" if isinstance(decided, Allowed) else decided.reason.value
+    match decided:
+        case Allowed(end):
+            return f"-> {end}"
+        case Asking(ends, default):
+            return "? " + " ".join(f"[{end}]" if end == default else str(end) for end in ends)
+        case Denied(reason):
+            return reason.value
 
 
 # Does SELECTOR, as a target, match a call to TARGET? A match shows as the redirection to `alone`.
@@ -255,7 +261,7 @@ def test_a_broken_policy_denies_even_what_a_sound_file_allows_and_says_where() -
     assert decide(policy, call, WORLD) == Denied(
         Reason.POLICY_BROKEN,
         "'s+x' from 'random' to 'work' is denied as every call is until the policy is mended: "
-        "20.policy:1:9: expected allow or deny, found 'maybe'",
+        "20.policy:1:9: expected allow, ask or deny, found 'maybe'",
     )
 
 
@@ -264,11 +270,6 @@ def test_a_source_that_does_not_exist_may_nothing() -> None:
     decided = decision("* * * * allow", "ghost", "work")
     assert isinstance(decided, Denied)
     assert decided.reason is Reason.SOURCE_UNKNOWN
-
-
-@pytest.mark.parametrize("target", ["@dispvm", "@dispvm:work", "@dispvm:@tag:one"])
-def test_a_disposable_is_no_target_in_this_version(target: str) -> None:
-    assert outcome("* * * * allow target=work", "random", target) == "target-invalid"
 
 
 def test_the_admin_domain_is_there_even_if_the_inventory_does_not_list_it() -> None:
@@ -306,7 +307,8 @@ def test_the_admin_domain_is_there_even_if_the_inventory_does_not_list_it() -> N
         (
             "* * * * allow",
             "@tag:one",
-            "'s' from 'random' to '@tag:one' is denied because a call's target is a domain, @adminvm or @default",
+            "'s' from 'random' to '@tag:one' is denied because a call's target is "
+            "a domain, @adminvm, @default, @dispvm or @dispvm:NAME of a domain for disposables",
         ),
     ],
 )

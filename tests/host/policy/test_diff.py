@@ -10,7 +10,7 @@ from bento.host.policy.services import Services, Span, Vocabulary
 from bento.host.policy.space import Terms
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceName, UserName
-from tests.host.policy.made import policies, policy_of, worlds
+from tests.host.policy.made import plain_policies, policy_of, worlds
 from tests.host.policy.outcomes import allows, outcomes
 
 WORK, RANDOM, VAULT = map(DomainName, ("work", "random", "vault"))
@@ -79,12 +79,12 @@ def test_a_policy_that_breaks_denies_all_it_allowed() -> None:
     assert changed == Diff((), (Change(RANDOM, WORK, Services(True, ()), (PLAIN,), ()),), ())
 
 
-@given(policies, worlds)
+@given(plain_policies, worlds)
 def test_a_policy_does_not_differ_from_itself(made: list[Rule], world: World) -> None:
     assert diff(policy_of(made), policy_of(made), world) == Diff((), (), ())
 
 
-@given(policies, policies, worlds)
+@given(plain_policies, plain_policies, worlds)
 def test_a_diff_tells_just_the_calls_that_are_decided_otherwise(old: list[Rule], new: list[Rule], world: World) -> None:
     found = diff(policy_of(old), policy_of(new), world)
     changes = [*found.allowed, *found.denied, *found.altered]
@@ -106,7 +106,7 @@ def test_a_diff_tells_just_the_calls_that_are_decided_otherwise(old: list[Rule],
         assert dict(told) == expected
 
 
-@given(policies, policies, worlds)
+@given(plain_policies, plain_policies, worlds)
 def test_a_diff_the_other_way_round_is_its_mirror(old: list[Rule], new: list[Rule], world: World) -> None:
     forth, back = diff(policy_of(old), policy_of(new), world), diff(policy_of(new), policy_of(old), world)
     assert all(change.source != ADMIN for change in forth.allowed)

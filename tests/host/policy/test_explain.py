@@ -51,7 +51,7 @@ def explained(policy: str, source: str, target: str, service: str = "s", argumen
             "* * * @default deny",
             "vault",
             Column.TARGET,
-            "it is for calls without an existing target, and vault exists",
+            "it is for calls without an existing target, and this one is for vault",
         ),
         ("* * * @anyvm deny", "dom0", Column.TARGET, "@anyvm as its target does not mean @adminvm"),
         ("* * * @tag:office deny", "dom0", Column.TARGET, "@tag:office as its target never means @adminvm"),
@@ -111,7 +111,7 @@ def test_an_explanation_agrees_with_the_decision(made: list[Rule], call: Call, w
     policy = PolicyRules(tuple(made), "")
     found = explain(policy, call, world)
     assert found.decision == decide(policy, call, world)
-    target = intended(call.target, world)
+    target = intended(call.target, call.source, world)
     if target is not None:
         for miss in found.nearly:
             assert miss.columns
@@ -122,7 +122,7 @@ def test_an_explanation_agrees_with_the_decision(made: list[Rule], call: Call, w
 def test_a_rule_that_nearly_matched_would_match_without_the_columns_it_failed_by(
     made: list[Rule], call: Call, world: World
 ) -> None:
-    target = intended(call.target, world)
+    target = intended(call.target, call.source, world)
     for miss in explain(policy_of(made), call, world).nearly:
         assert target is not None
         fits = {

@@ -1,5 +1,7 @@
 """What a policy file may say, and where a malformed one is said to be wrong."""
 
+from uuid import UUID
+
 import pytest
 
 from bento.host.model.domain import ADMIN
@@ -8,11 +10,19 @@ from bento.host.policy.rules import (
     Action,
     Allow,
     AnyDomain,
+    Ask,
+    Both,
     Deny,
+    DisposableOf,
+    DisposableTagged,
     Everything,
+    Identified,
+    MadeFrom,
+    MadeFromTagged,
     Named,
     NoTarget,
     OfClass,
+    OwnDisposable,
     Rule,
     Source,
     Tagged,
@@ -90,7 +100,9 @@ def test_service_and_argument(words: str, service: str | None, argument: str | N
     assert (rule.service, rule.argument) == (service, argument)
 
 
-SELECTORS: list[tuple[str, Source]] = [
+UUID_WORD = "c9024a97-9b15-46cc-8341-38d75d5d421b"
+
+SELECTORS: list[tuple[str, Both]] = [
     ("*", Everything()),
     ("@anyvm", AnyDomain()),
     ("@adminvm", Named(ADMIN)),
@@ -100,15 +112,34 @@ SELECTORS: list[tuple[str, Source]] = [
     ("@type:AppVM", OfClass("AppVM")),
     ("@type:AdminVM", OfClass("AdminVM")),
     ("@type:RemoteVM", OfClass("RemoteVM")),
+    (f"uuid:{UUID_WORD}", Identified(UUID(UUID_WORD))),
 ]
 
 
-@pytest.mark.parametrize(("word", "selector"), SELECTORS)
+@pytest.mark.parametrize(
+    ("word", "selector"),
+    [
+        *SELECTORS,
+        ("@dispvm:work", MadeFrom(Named(WORK))),
+        (f"@dispvm:uuid:{UUID_WORD}", MadeFrom(Identified(UUID(UUID_WORD)))),
+        ("@dispvm:@tag:t", MadeFromTagged(Tag("t"))),
+    ],
+)
 def test_a_source_is_any_of_these(word: str, selector: Source) -> None:
     assert rule_of(f"s * {word} * deny").source == selector
 
 
-@pytest.mark.parametrize(("word", "selector"), [*SELECTORS, ("@default", NoTarget())])
+@pytest.mark.parametrize(
+    ("word", "selector"),
+    [
+        *SELECTORS,
+        ("@default", NoTarget()),
+        ("@dispvm", OwnDisposable()),
+        ("@dispvm:work", DisposableOf(Named(WORK))),
+        (f"@dispvm:uuid:{UUID_WORD}", DisposableOf(Identified(UUID(UUID_WORD)))),
+        ("@dispvm:@tag:t", DisposableTagged(Tag("t"))),
+    ],
+)
 def test_a_target_is_any_of_these(word: str, selector: Target) -> None:
     assert rule_of(f"s * * {word} deny").target == selector
 
@@ -128,6 +159,17 @@ def test_a_target_is_any_of_these(word: str, selector: Target) -> None:
         (
             "allow autostart=no notify=yes user=user target=work",
             Allow(target=WORK, user=UserName("user"), notify=True, autostart=False),
+        ),
+        ("allow target=@dispvm", Allow(target=OwnDisposable())),
+        ("allow target=@dispvm:work", Allow(target=DisposableOf(Named(WORK)))),
+        (f"allow target=uuid:{UUID_WORD}", Allow(target=Identified(UUID(UUID_WORD)))),
+        (f"allow target=@dispvm:uuid:{UUID_WORD}", Allow(target=DisposableOf(Identified(UUID(UUID_WORD))))),
+        ("ask", Ask(target=None, default_target=None, user=None, notify=False, autostart=True)),
+        ("ask target=work", Ask(target=WORK)),
+        ("ask default_target=dom0", Ask(default_target=ADMIN)),
+        (
+            "ask autostart=no notify=yes user=user default_target=@dispvm target=@dispvm:work",
+            Ask(DisposableOf(Named(WORK)), OwnDisposable(), UserName("user"), notify=True, autostart=False),
         ),
         ("deny", Deny(notify=True)),
         ("deny notify=yes", Deny(notify=True)),
@@ -151,7 +193,7 @@ MALFORMED: list[tuple[str, int, str]] = [
     ("s", 2, "expected +ARGUMENT (a bare + for an empty one) or *, found nothing"),
     ("s *", 4, "expected a source"),
     ("s * *", 6, "expected a target"),
-    ("s * * *", 8, "expected allow or deny, found nothing"),
+    ("s * * *", 8, "expected allow, ask or deny, found nothing"),
     # the service
     ("qubes.Filecopy+x * * * deny", 1, "expected a service's name or *"),
     (".hidden * * * deny", 1, "expected a service's name or *"),
@@ -173,15 +215,25 @@ MALFORMED: list[tuple[str, int, str]] = [
     ("s * @tag:@x * deny", 10, "expected a tag after @tag:"),
     ("s * @type: * deny", 11, "expected one of AdminVM, AppVM, DispVM, RemoteVM, StandaloneVM, TemplateVM"),
     ("s * @type:AppVm * deny", 11, "expected one of AdminVM, AppVM, DispVM, RemoteVM, StandaloneVM, TemplateVM"),
+    ("s * @dispvm * deny", 5, "expected a source"),
+    ("s * @dispvm: * deny", 13, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:, found nothing"),
+    ("s * @dispvm:@tag: * deny", 18, "expected a tag after @tag:, found nothing"),
+    ("s * @dispvm:@dispvm * deny", 13, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:"),
+    ("s * uuid:C9024A97-9B15-46CC-8341-38D75D5D421B * deny", 10, "expected a UUID in small letters after uuid:"),
+    ("s * @dispvm:uuid:x * deny", 18, "expected a UUID in small letters after uuid:, found 'x'"),
     # the target
+    ("s * * @dispvm: deny", 15, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:, found nothing"),
+    ("s * * @dispvm:@tag: deny", 20, "expected a tag after @tag:, found nothing"),
+    ("s * * @dispvmx deny", 7, "expected a target"),
     ("s * * @nobody deny", 7, "expected a target"),
     ("s * * none deny", 7, "expected a target"),
     # the action and its parameters
-    ("s * * * Allow", 9, "expected allow or deny, found 'Allow'"),
-    ("s * * * allow,target=work", 9, "expected allow or deny"),
+    ("s * * * Allow", 9, "expected allow, ask or deny, found 'Allow'"),
+    ("s * * * allow,target=work", 9, "expected allow, ask or deny"),
     ("s * * * allow extra", 15, "expected target= or user= or notify= or autostart= or the end of the line"),
     ("s * * * allow # why", 15, "a # comment needs a line of its own"),
     ("s * * * allow default_target=work", 15, "expected target= or user= or notify= or autostart="),
+    ("s * * * ask extra", 13, "expected target= or default_target= or user= or notify= or autostart= or the end"),
     ("s * * * allow =yes", 15, "expected target= or user= or notify= or autostart="),
     ("s * * * deny target=work", 14, "expected notify= or the end of the line"),
     ("s * * * deny user=root", 14, "expected notify= or the end of the line"),
@@ -192,27 +244,27 @@ MALFORMED: list[tuple[str, int, str]] = [
     ("s * * * allow notify=true", 22, "expected yes or no, found 'true'"),
     ("s * * * deny notify=1", 21, "expected yes or no, found '1'"),
     ("s * * * allow autostart=on", 25, "expected yes or no, found 'on'"),
-    ("s * * * allow target=", 22, "expected a domain's name or @adminvm, found nothing"),
-    ("s * * * allow target=*", 22, "expected a domain's name or @adminvm"),
-    ("s * * * allow target=@anyvm", 22, "expected a domain's name or @adminvm"),
-    ("s * * * allow target=@default", 22, "expected a domain's name or @adminvm"),
-    ("s * * * allow target=@tag:x", 22, "expected a domain's name or @adminvm"),
-    ("s * * * allow target=@type:AppVM", 22, "expected a domain's name or @adminvm"),
-    ("s * * * allow target=a=b", 22, "expected a domain's name or @adminvm"),
+    (
+        "s * * * allow target=",
+        22,
+        "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME, found nothing",
+    ),
+    ("s * * * allow target=*", 22, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
+    ("s * * * allow target=@anyvm", 22, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
+    ("s * * * allow target=@default", 22, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
+    ("s * * * allow target=@tag:x", 22, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
+    ("s * * * allow target=@type:AppVM", 22, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
+    ("s * * * allow target=a=b", 22, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
+    ("s * * * allow target=@dispvm:", 30, "expected a domain's name or uuid:UUID after @dispvm:, found nothing"),
+    ("s * * * allow target=@dispvm:@tag:x", 30, "expected a domain's name or uuid:UUID after @dispvm:"),
+    ("s * * * allow target=uuid:", 27, "expected a UUID in small letters after uuid:, found nothing"),
+    ("s * * * ask default_target=*", 28, "expected a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME"),
     ("s * * * allow user=", 20, "expected a user's name, found nothing"),
     ("s * * * allow user=../root", 20, "expected a user's name"),
     # directives
     ("!exclude x", 1, "expected a rule or a # comment, found '!exclude'"),
     ("!", 1, "expected a rule or a # comment"),
     # of the field, and not of this version
-    ("s * * * ask", 9, "'ask' isn't supported by this version of Bento"),
-    ("s * * * ask default_target=work", 9, "'ask' isn't supported by this version of Bento"),
-    ("s * * @dispvm deny", 7, "'@dispvm' isn't supported by this version of Bento"),
-    ("s * * @dispvm:work deny", 7, "'@dispvm:work' isn't supported by this version of Bento"),
-    ("s * @dispvm:@tag:x * deny", 5, "'@dispvm:@tag:x' isn't supported by this version of Bento"),
-    ("s * uuid:00000000-0000-0000-0000-000000000000 * deny", 5, "isn't supported by this version of Bento"),
-    ("s * * * allow target=@dispvm", 22, "'@dispvm' isn't supported by this version of Bento"),
-    ("s * * * allow target=uuid:x", 22, "'uuid:x' isn't supported by this version of Bento"),
     ("!include include/x", 1, "'!include' isn't supported by this version of Bento"),
     ("!include-dir include", 1, "'!include-dir' isn't supported by this version of Bento"),
     ("!include-service s * include/x", 1, "'!include-service' isn't supported by this version of Bento"),
@@ -243,7 +295,7 @@ def test_a_fault_carries_file_line_and_column_for_programs() -> None:
         parse(FILE, "s * * * permit")
     fault = caught.value.fault
     assert (fault.file, fault.line, fault.column) == (FILE, 1, 9)
-    assert fault.problem == "expected allow or deny, found 'permit'"
+    assert fault.problem == "expected allow, ask or deny, found 'permit'"
 
 
 @pytest.mark.parametrize(
@@ -257,6 +309,11 @@ def test_a_fault_carries_file_line_and_column_for_programs() -> None:
         ),
         ("s +a @tag:t @type:AppVM deny notify=yes", "s +a @tag:t @type:AppVM deny"),
         ("s * work * deny notify=no", "s * work * deny notify=no"),
+        ("s * @dispvm:work @dispvm:@tag:t ask  target=@dispvm", "s * @dispvm:work @dispvm:@tag:t ask target=@dispvm"),
+        (
+            "s * @dispvm:@tag:t @dispvm ask notify=yes default_target=dom0 target=work",
+            "s * @dispvm:@tag:t @dispvm ask target=work default_target=@adminvm notify=yes",
+        ),
     ],
 )
 def test_a_rule_prints_in_one_canonical_spelling(written: str, printed: str) -> None:

@@ -20,15 +20,8 @@ def test_every_example_is_sound(example: str) -> None:
 
 @pytest.mark.parametrize("construct", UNSUPPORTED)
 def test_what_the_page_calls_unsupported_is_refused_as_such(construct: str) -> None:
-    line = (
-        f"s * * * {construct}"
-        if construct == "ask"
-        else construct
-        if construct[0] == "!"
-        else f"s * * {construct} deny"
-    )
     with pytest.raises(PolicyError, match="isn't supported by this version"):
-        parse("policy.md", line)
+        parse("policy.md", construct)
 
 
 @pytest.mark.parametrize("word", STRICTER)
@@ -38,4 +31,4 @@ def test_what_the_page_calls_a_mistake_is_one(word: str) -> None:
 
 
 def test_the_page_was_found_to_have_all_of_these() -> None:
-    assert (len(EXAMPLES), len(UNSUPPORTED), len(STRICTER)) == (5, 9, 3)
+    assert (len(EXAMPLES), len(UNSUPPORTED), len(STRICTER)) == (5, 4, 3)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.host.model.domain import ADMIN
-from bento.host.policy.decide import Allowed, Call, Denied, Reason, decide
+from bento.host.policy.decide import Allowed, Asking, Call, Denied, Reason, decide
 from bento.host.policy.files import assemble
 from bento.host.policy.grammar import Fault, PolicyError, parse
 from bento.host.policy.rules import Allow, Rule
@@ -42,7 +42,7 @@ def test_any_text_parses_or_is_malformed_at_a_place_within_it(text: str) -> None
 
 @given(st.lists(st.tuples(st.text() | st.just("p.policy"), st.binary() | texts.map(str.encode))), calls, worlds)
 def test_any_files_make_a_policy_that_decides(files: list[tuple[str, bytes]], call: Call, world: World) -> None:
-    assert isinstance(decide(assemble(files), call, world), Allowed | Denied)
+    assert isinstance(decide(assemble(files), call, world), Allowed | Asking | Denied)
 
 
 @given(rules())

@@ -13,7 +13,7 @@ from bento.host.policy.services import OTHER, Services, Span, Vocabulary
 from bento.host.policy.space import Outcomes, Space, union
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceName, Tag
-from tests.host.policy.made import policies, policy_of, worlds
+from tests.host.policy.made import plain_policies, policies, policy_of, worlds
 from tests.host.policy.outcomes import allows, outcomes
 
 WORLD = World(
@@ -112,7 +112,7 @@ def test_whoever_reaches_the_host_reaches_everybody() -> None:
 # ---- against brute force -------------------------------------------------------------------------
 
 
-@given(policies, worlds)
+@given(plain_policies, worlds)
 def test_the_space_of_all_calls_agrees_with_decide(made: list[Rule], world: World) -> None:
     space = Space(world)
     outcome = Outcomes(space, made)
@@ -125,6 +125,16 @@ def test_the_space_of_all_calls_agrees_with_decide(made: list[Rule], world: Worl
 
 
 @given(policies, worlds)
+def test_no_way_into_a_domain_is_missed(made: list[Rule], world: World) -> None:
+    """Where the person is asked, more may be told than they are offered; never less."""
+    space = Space(world)
+    outcome = Outcomes(space, made)
+    for asked in Vocabulary(made).asked():
+        told = set(space.pairs(union(outcome.allowed(asked).values())))
+        assert told >= {pair[:2] for pair in outcomes(made, world, asked)}
+
+
+@given(plain_policies, worlds)
 def test_the_words_of_a_link_mean_what_decide_says(made: list[Rule], world: World) -> None:
     found = {(link.source, link.target): link.means for link in call_links(policy_of(made), world)}
     for asked in Vocabulary(made).asked():
@@ -132,7 +142,7 @@ def test_the_words_of_a_link_mean_what_decide_says(made: list[Rule], world: Worl
         assert told == {pair[:2] for pair in outcomes(made, world, asked)}
 
 
-@given(policies, worlds, st.none() | st.integers(1, 4))
+@given(plain_policies, worlds, st.none() | st.integers(1, 4))
 def test_reach_agrees_with_walking_every_call(made: list[Rule], world: World, max_hops: int | None) -> None:
     direct = {pair[:2] for asked in Vocabulary(made).asked() for pair in outcomes(made, world, asked)}
     direct |= {(ADMIN, name) for name in world.domains if name != ADMIN}

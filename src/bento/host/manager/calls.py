@@ -13,11 +13,12 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.reports import Reports
+from bento.host.manager.world import facts
 from bento.host.model.domain import ADMIN, PowerState
 from bento.host.model.errors import BentoError, Conflict, Unavailable
-from bento.host.policy.decide import Allowed, Call, Denied, decide
+from bento.host.policy.decide import Allowed, Asking, Call, Denied, decide
 from bento.host.policy.files import Policy
-from bento.host.policy.world import DomainFacts, World
+from bento.host.policy.world import Disposable, World
 from bento.wire.control import Asked, Open
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import ExitCode
@@ -43,11 +44,21 @@ class Calls:
             case Denied(sentence=sentence):
                 self._reports.say(source, logging.WARNING, f"call denied: {sentence}")
                 return ExitCode.REFUSED
+            case Asking(rule=rule):
+                what = (
+                    f"call denied: {rule.place} asks about {asked.service} from {source}, and nobody can be asked yet"
+                )
+                self._reports.say(source, logging.WARNING, what)
+                return ExitCode.REFUSED
             case Allowed(target=target) if target == ADMIN:
                 what = f"call allowed, but {ADMIN} has no service {asked.service}: {source} asked"
                 self._reports.say(source, logging.WARNING, what)
                 return ExitCode.NOT_FOUND
             case Allowed(target=target, user=user, autostart=autostart, rule=rule):
+                if isinstance(target, Disposable):
+                    what = f"call denied: {rule.place} sends it to {target}, and no disposable can be made yet"
+                    self._reports.say(source, logging.WARNING, what)
+                    return ExitCode.REFUSED
                 what = f"call allowed: {asked.service} from {source} to {target} by {rule.place}"
                 self._reports.say(source, logging.INFO, what)
                 try:
@@ -139,4 +150,7 @@ class Calls:
 
     def world(self) -> World:
         """What the policy may know of the domains there are now."""
-        return World({record.name: DomainFacts(record.domain.klass, record.tags) for record in self._inventory})
+        return World({record.name: facts(record, self._runs(record.name)) for record in self._inventory})
+
+    def _runs(self, name: DomainName) -> bool:
+        return self._lifecycle.state(name) is PowerState.RUNNING

@@ -2,7 +2,7 @@
 
     files.assemble    names and bytes of the policy files -> Policy
     grammar.parse     one file's text -> its rules, or a PolicyError that names the place
-    decide.decide     (Policy, Call, World) -> Allowed or Denied
+    decide.decide     (Policy, Call, World) -> Allowed, Asking or Denied
     explain.explain   the same, and the rules above that nearly matched
     check.check       (Policy, World) -> rules that can never match, names that mean nobody
     reach.reach       (Policy, World) -> who can reach whom, directly and by way of others

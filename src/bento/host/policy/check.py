@@ -19,17 +19,23 @@ from typing import assert_never
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.policy.files import Policy, PolicyBroken
 from bento.host.policy.rules import (
-    Allow,
     AnyDomain,
+    Deny,
+    DisposableOf,
+    DisposableTagged,
     Everything,
+    Identified,
+    MadeFrom,
+    MadeFromTagged,
     Named,
     NoTarget,
     OfClass,
+    OwnDisposable,
     Rule,
+    Selector,
     Tagged,
-    Target,
 )
-from bento.host.policy.world import World
+from bento.host.policy.world import ADMIN_UUID, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag
 
 
@@ -88,14 +94,22 @@ def _finding(rule: Rule, oddity: Oddity, sentence: str) -> Finding:
 
 
 def _names(rule: Rule) -> Iterable[DomainName]:
-    named = [selector.name for selector in (rule.source, rule.target) if isinstance(selector, Named)]
-    if isinstance(rule.action, Allow) and rule.action.target is not None:
-        named.append(rule.action.target)
+    selectors: list[Selector | DomainName | None] = [rule.source, rule.target]
+    if not isinstance(rule.action, Deny):
+        selectors.append(rule.action.target)
+    named = []
+    for selector in selectors:
+        match selector:
+            case DomainName():
+                named.append(selector)
+            case Named(name) | MadeFrom(Named(name)) | DisposableOf(Named(name)):
+                named.append(name)
     return dict.fromkeys(named)
 
 
 def _tags(rule: Rule) -> Iterable[Tag]:
-    return dict.fromkeys(selector.tag for selector in (rule.source, rule.target) if isinstance(selector, Tagged))
+    tagged = (Tagged, MadeFromTagged, DisposableTagged)
+    return dict.fromkeys(selector.tag for selector in (rule.source, rule.target) if isinstance(selector, tagged))
 
 
 # ---- can a rule match at all? --------------------------------------------------------------------
@@ -112,14 +126,14 @@ CLASSES = tuple(klass for klass in DomainClass if klass is not DomainClass.ADMIN
 
 def _never(rule: Rule, above: "_Above") -> str:
     """Why `rule` can never match, or nothing if it can."""
-    sources = [party for party in _plainest(rule.source) if party is not NOBODY]  # somebody always calls
+    sources = [party for party in _plainest(rule.source) if party not in NO_DOMAINS]  # a domain always calls
     targets = _plainest(rule.target)
     for parties, selector in ((sources, rule.source), (targets, rule.target)):
         if not parties:
             return f"it can never match: {selector} means nobody"
     catching: dict[int, Rule] = {}
     for source, target in product(sources, targets):
-        if isinstance(rule.source, Named) and rule.source == rule.target and source != target:
+        if isinstance(rule.source, Named | Identified) and rule.source == rule.target and source != target:
             continue  # one domain, which cannot be of two classes
         caught = above.first(rule.service, rule.argument, source, target)
         if caught is None:
@@ -134,33 +148,42 @@ def _never(rule: Rule, above: "_Above") -> str:
 class _Plain:
     """A party by the selectors that match it."""
 
-    selectors: tuple[Target, ...]
+    selectors: tuple[Selector, ...]
 
 
-def _domain(name: DomainName | None, klass: DomainClass, *tags: Tag) -> _Plain:
-    named = () if name is NEW else (Named(name),)
-    return _Plain((Everything(), AnyDomain(), OfClass(klass.value), *named, *map(Tagged, tags)))
+def _domain(klass: DomainClass, *more: Selector) -> _Plain:
+    return _Plain((Everything(), AnyDomain(), OfClass(klass.value), *more))
 
 
-THE_ADMIN = _Plain((Everything(), Named(ADMIN)))
+THE_ADMIN = _Plain((Everything(), Named(ADMIN), Identified(ADMIN_UUID)))
 NOBODY = _Plain((Everything(), AnyDomain(), NoTarget()))
+A_DISPOSABLE = _Plain((Everything(), AnyDomain()))
+"""A new one, of a domain that no rule names."""
+OWN_DISPOSABLE = _Plain((Everything(), AnyDomain(), OwnDisposable()))
+NO_DOMAINS = (NOBODY, A_DISPOSABLE, OWN_DISPOSABLE)
 
 
-def _plainest(selector: Target) -> list[_Plain]:
+def _plainest(selector: Selector) -> list[_Plain]:
     """Parties that `selector` matches, such that every other one it matches has all the selectors of one of these."""
     match selector:
         case Everything():
             return [THE_ADMIN, *_plainest(AnyDomain())]
         case AnyDomain():
-            return [*(_domain(NEW, klass) for klass in CLASSES), NOBODY]
+            return [*(_domain(klass) for klass in CLASSES), *NO_DOMAINS]
         case NoTarget():
             return [NOBODY]
-        case Named(name):
-            return [THE_ADMIN] if name == ADMIN else [_domain(name, klass) for klass in CLASSES]
-        case Tagged(tag):
-            return [_domain(NEW, klass, tag) for klass in CLASSES]
+        case OwnDisposable():
+            return [OWN_DISPOSABLE]
+        case DisposableOf() | DisposableTagged():
+            return [_Plain((*A_DISPOSABLE.selectors, selector))]
+        case Named(name) if name == ADMIN:
+            return [THE_ADMIN]
+        case Identified(uuid) if uuid == ADMIN_UUID:
+            return [THE_ADMIN]
+        case Named() | Identified() | Tagged() | MadeFrom() | MadeFromTagged():
+            return [_domain(klass, selector) for klass in CLASSES]
         case OfClass(word):
-            return [_domain(NEW, klass) for klass in CLASSES if klass.value == word]
+            return [_domain(klass) for klass in CLASSES if klass.value == word]
         case never:
             assert_never(never)
 
@@ -169,7 +192,7 @@ class _Above:
     """The rules above one, by what stands in their columns: to find the first for a party is a few look-ups."""
 
     def __init__(self) -> None:
-        self._rules: dict[tuple[ServiceName | None, ServiceArgument | None, Target, Target], tuple[int, Rule]] = {}
+        self._rules: dict[tuple[ServiceName | None, ServiceArgument | None, Selector, Selector], tuple[int, Rule]] = {}
         self._count = 0
 
     def add(self, rule: Rule) -> None:

@@ -14,8 +14,25 @@ from typing import assert_never
 from bento.host.model.domain import ADMIN
 from bento.host.policy.decide import Call, Decision, decide
 from bento.host.policy.files import Policy, PolicyBroken
-from bento.host.policy.rules import AnyDomain, Everything, Named, NoTarget, OfClass, Rule, Tagged, Target, spelled
-from bento.host.policy.world import Keyword, Party, World, intended
+from bento.host.policy.rules import (
+    AnyDomain,
+    DisposableOf,
+    DisposableTagged,
+    Everything,
+    Identified,
+    MadeFrom,
+    MadeFromTagged,
+    Named,
+    NoTarget,
+    OfClass,
+    OwnDisposable,
+    Rule,
+    Selector,
+    Tagged,
+    spelled,
+)
+from bento.host.policy.world import DefaultDisposable, Disposable, Keyword, Party, World, intended
+from bento.wire.names import DomainName
 
 
 class Column(Enum):
@@ -44,7 +61,7 @@ class Explanation:
 
 def explain(policy: Policy, call: Call, world: World) -> Explanation:
     decision = decide(policy, call, world)
-    target = intended(call.target, world)
+    target = intended(call.target, call.source, world)
     if isinstance(policy, PolicyBroken) or target is None or not world.has(call.source):
         return Explanation(decision, ())  # no rule was ever looked at
     above = policy.rules
@@ -75,21 +92,55 @@ def _reasons(rule: Rule, call: Call, target: Party, world: World) -> Iterator[tu
         yield Column.TARGET, _why_not(rule.target, target, "target")
 
 
-def _why_not(selector: Target, party: Party, side: str) -> str:
+def _why_not(selector: Selector, party: Party, side: str) -> str:
     """Why `selector` does not match `party`, which it does not."""
-    whom = "a call without an existing target" if isinstance(party, Keyword) else spelled(party)
+    whom = _called(party)
     match selector:
         case Named(name):
             return f"its {side} is {spelled(name)}, not {whom}"
+        case Identified():
+            return f"its {side} is {selector}, which is not {whom}"
         case NoTarget():
-            return f"it is for calls without an existing target, and {whom} exists"
+            return f"it is for calls without an existing target, and this one is for {whom}"
+        case OwnDisposable():
+            return f"it is for calls that say just @dispvm, and this one is for {whom}"
+        case DisposableOf() | DisposableTagged():
+            return f"it is for calls to a new disposable {_of(selector)}, and this one is for {whom}"
+        case MadeFrom() | MadeFromTagged():
+            return f"{whom} as its {side} would have to be a disposable {_of(selector)}"
         case AnyDomain() | Everything():  # in truth the former: there is nobody whom * does not match
             return f"{selector} as its {side} does not mean {whom}"
-        case Tagged() | OfClass() if isinstance(party, Keyword) or party == ADMIN:
+        case Tagged() | OfClass() if not isinstance(party, DomainName) or party == ADMIN:
             return f"{selector} as its {side} never means {whom}"
         case Tagged(tag):
             return f"{whom} as its {side} would have to carry the tag {tag}"
         case OfClass(klass):
             return f"{whom} as its {side} would have to be of class {klass}"
+        case never:
+            assert_never(never)
+
+
+def _of(selector: DisposableOf | DisposableTagged | MadeFrom | MadeFromTagged) -> str:
+    match selector:
+        case DisposableOf(base) | MadeFrom(base):
+            return f"of {base}"
+        case DisposableTagged(tag) | MadeFromTagged(tag):
+            return f"of a domain with the tag {tag}"
+        case never:
+            assert_never(never)
+
+
+def _called(party: Party) -> str:
+    match party:
+        case Keyword():
+            return "a call without an existing target"
+        case Disposable():
+            return f"a new disposable of {party.base}"
+        case DefaultDisposable(None):
+            return "@dispvm, for which the caller has no base"
+        case DefaultDisposable(base):
+            return f"@dispvm, which is one of {base}"
+        case DomainName():
+            return spelled(party)
         case never:
             assert_never(never)

@@ -1,6 +1,6 @@
 """The policy's language: the text of one file to its rules, or the place where it stops making sense.
 
-    SERVICE|*  +ARG|*  SOURCE  TARGET  allow|deny  [KEY=VALUE ...]
+    SERVICE|*  +ARG|*  SOURCE  TARGET  allow|ask|deny  [KEY=VALUE ...]
 
 One rule a line; words are parted by white space; a line whose first character
 is `#` is a comment. The syntax and its corners are those of the field's parser
@@ -13,34 +13,44 @@ and the sentence says so: to skip a line is to guess what its writer meant.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+from uuid import UUID
 
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.policy.rules import (
     Action,
     Allow,
     AnyDomain,
+    Ask,
+    Both,
     Deny,
+    Destination,
+    DisposableOf,
+    DisposableTagged,
     Everything,
+    Identified,
+    MadeFrom,
+    MadeFromTagged,
     Named,
     NoTarget,
     OfClass,
+    OwnDisposable,
     Rule,
     Source,
     Tagged,
     Target,
 )
 from bento.wire.errors import WireError
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, UserName, printable
+from bento.wire.names import DomainName, DomainUuid, ServiceArgument, ServiceName, Tag, UserName, printable
 
 CLASSES = frozenset({*(klass.value for klass in DomainClass), "RemoteVM"})
 """The field's classes. Bento has no RemoteVM, but a rule about them is sound; it matches nobody."""
 
 UNSUPPORTED_DIRECTIVES = frozenset({"!include", "!include-dir", "!include-service", "!compat-4.0"})
 
-DOMAINS = "a domain's name, *, @anyvm, @adminvm, @tag:TAG, @type:CLASS"
+DOMAINS = "a domain's name, uuid:UUID, *, @anyvm, @adminvm, @tag:TAG, @type:CLASS, @dispvm:NAME, @dispvm:@tag:TAG"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,26 +168,50 @@ def _argument(word: _Word, service: ServiceName | None) -> ServiceArgument | Non
     return _named(word.after(1), ServiceArgument.parse, "letters, digits, or any of _ . + - after the +")
 
 
-def _target(word: _Word) -> Target:
-    return NoTarget() if word.text == "@default" else _selector(word, f"a target ({DOMAINS} or @default)")
-
-
 def _source(word: _Word) -> Source:
-    return _selector(word, f"a source ({DOMAINS})")
+    what = f"a source ({DOMAINS})"
+    match word.text:
+        case "@dispvm":
+            raise word.expected(what)
+        case text if text.startswith("@dispvm:@tag:"):
+            return MadeFromTagged(_tag(word.after(13)))
+        case text if text.startswith("@dispvm:"):
+            return MadeFrom(_base(word.after(8)))
+        case _:
+            return _either(word, what)
 
 
-def _selector(word: _Word, what: str) -> Source:
+def _target(word: _Word) -> Target:
+    match word.text:
+        case "@default":
+            return NoTarget()
+        case "@dispvm":
+            return OwnDisposable()
+        case text if text.startswith("@dispvm:@tag:"):
+            return DisposableTagged(_tag(word.after(13)))
+        case text if text.startswith("@dispvm:"):
+            return DisposableOf(_base(word.after(8)))
+        case _:
+            return _either(word, f"a target ({DOMAINS}, @dispvm or @default)")
+
+
+def _either(word: _Word, what: str) -> Both:
+    """What means the same as a source and as a target."""
     match word.text:
         case "*":
             return Everything()
         case "@anyvm":
             return AnyDomain()
         case text if text.startswith("@tag:"):
-            return Tagged(_named(word.after(5), Tag.parse, "a tag after @tag:"))
+            return Tagged(_tag(word.after(5)))
         case text if text.startswith("@type:"):
             return OfClass(_class(word.after(6)))
         case _:
-            return Named(_domain(word, what))
+            return _one(word, what)
+
+
+def _tag(word: _Word) -> Tag:
+    return _named(word, Tag.parse, "a tag after @tag:")
 
 
 def _class(word: _Word) -> str:
@@ -186,38 +220,69 @@ def _class(word: _Word) -> str:
     return word.text
 
 
-def _domain(word: _Word, what: str) -> DomainName:
-    if word.text == "@adminvm":
-        return ADMIN
-    if word.text == "@dispvm" or word.text.startswith(("@dispvm:", "uuid:")):
-        raise word.unsupported()
-    return _named(word, DomainName.parse, what)
+def _base(word: _Word) -> Named | Identified:
+    return _one(word, "a domain's name, uuid:UUID or @tag:TAG after @dispvm:")
+
+
+def _one(word: _Word, what: str) -> Named | Identified:
+    match word.text:
+        case "@adminvm":
+            return Named(ADMIN)
+        case text if text.startswith("uuid:"):
+            return Identified(UUID(_named(word.after(5), DomainUuid.parse, "a UUID in small letters after uuid:")))
+        case _:
+            return Named(_named(word, DomainName.parse, what))
 
 
 # ---- the action and its parameters ---------------------------------------------------------------
+
+BOTH = ("target", "user", "notify", "autostart")
 
 
 def _action(word: _Word, parameters: Sequence[_Word]) -> Action:
     match word.text:
         case "allow":
-            return _allow(_parameters(parameters, ("target", "user", "notify", "autostart")))
+            given = _parameters(parameters, BOTH)
+            return Allow(_destination(given, "target"), _user(given), *_choices(given))
+        case "ask":
+            given = _parameters(parameters, ("target", "default_target", *BOTH[1:]))
+            where = _destination(given, "target"), _destination(given, "default_target")
+            return Ask(*where, _user(given), *_choices(given))
         case "deny":
             given = _parameters(parameters, ("notify",))
-            return Deny(notify=_yes(given["notify"])) if "notify" in given else Deny()
-        case "ask":
-            raise word.unsupported()
+            return Deny(notify=_yes(given, "notify", True))
         case _:
-            raise word.expected("allow or deny")
+            raise word.expected("allow, ask or deny")
 
 
-def _allow(given: dict[str, _Word]) -> Allow:
-    target, user, notify, autostart = (given.get(key) for key in ("target", "user", "notify", "autostart"))
-    return Allow(
-        target=None if target is None else _domain(target, "a domain's name or @adminvm"),
-        user=None if user is None else _named(user, UserName.parse, "a user's name"),
-        notify=notify is not None and _yes(notify),
-        autostart=autostart is None or _yes(autostart),
-    )
+def _destination(given: Mapping[str, _Word], key: str) -> Destination | None:
+    if (word := given.get(key)) is None:
+        return None
+    match word.text:
+        case "@dispvm":
+            return OwnDisposable()
+        case text if text.startswith("@dispvm:"):
+            return DisposableOf(_one(word.after(8), "a domain's name or uuid:UUID after @dispvm:"))
+        case _:
+            one = _one(word, "a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME")
+            return one.name if isinstance(one, Named) else one
+
+
+def _user(given: Mapping[str, _Word]) -> UserName | None:
+    return _named(given["user"], UserName.parse, "a user's name") if "user" in given else None
+
+
+def _choices(given: Mapping[str, _Word]) -> tuple[bool, bool]:
+    """`notify` and `autostart` of a rule that lets a call through."""
+    return _yes(given, "notify", False), _yes(given, "autostart", True)
+
+
+def _yes(given: Mapping[str, _Word], key: str, otherwise: bool) -> bool:
+    if (word := given.get(key)) is None:
+        return otherwise
+    if word.text not in ("yes", "no"):
+        raise word.expected("yes or no")
+    return word.text == "yes"
 
 
 def _parameters(words: Sequence[_Word], known: tuple[str, ...]) -> dict[str, _Word]:
@@ -232,9 +297,3 @@ def _parameters(words: Sequence[_Word], known: tuple[str, ...]) -> dict[str, _Wo
             raise word.wrong(f"{key}= is given twice")
         given[key] = word.after(len(key) + 1)
     return given
-
-
-def _yes(word: _Word) -> bool:
-    if word.text not in ("yes", "no"):
-        raise word.expected("yes or no")
-    return word.text == "yes"

@@ -94,7 +94,8 @@ def reach(
 
 
 def call_links(policy: Policy, world: World, through: ServiceName | None = None) -> Iterator[Link]:
-    """What the policy allows in the end, redirections followed; with `through`, of this service."""
+    """What the policy allows in the end, also if the person agrees first, redirections followed; with `through`, of
+    this service."""
     rules = policy.rules if isinstance(policy, PolicyRules) else ()  # a broken policy allows nothing
     space, vocabulary = Space(world), Vocabulary(rules, also=through)
     outcomes = Outcomes(space, rules)

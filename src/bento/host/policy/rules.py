@@ -4,10 +4,12 @@ Rules come from `grammar.parse` alone. `str` of a rule, or of any part of one, i
 line that parses to it again, in one canonical spelling.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from bento.host.model.domain import ADMIN
-from bento.host.policy.world import Keyword, Party, World
+from bento.host.policy.world import DefaultDisposable, Disposable, Keyword, Party, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, UserName
 
 # ---- selectors: what stands in the columns SOURCE and TARGET -------------------------------------
@@ -87,32 +89,132 @@ class OfClass:
         return f"@type:{self.klass}"
 
 
-Source = Everything | AnyDomain | Named | Tagged | OfClass
-Target = Source | NoTarget
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """`uuid:UUID`: one domain, whatever it is called. The admin domain's is all zeros."""
+
+    uuid: UUID
+
+    def matches(self, party: Party, world: World) -> bool:
+        return isinstance(party, DomainName) and world.uuid(party) == self.uuid
+
+    def __str__(self) -> str:
+        return f"uuid:{self.uuid}"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """`@dispvm:BASE` as a source: a disposable that was made from BASE.
+
+    The field's parser takes the word for a source but never matches it; a deny line that never matches is a hole.
+    """
+
+    base: Named | Identified
+
+    def matches(self, party: Party, world: World) -> bool:
+        facts = world.facts(party)
+        return facts is not None and facts.base is not None and self.base.matches(facts.base, world)
+
+    def __str__(self) -> str:
+        return f"@dispvm:{self.base}"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFromTagged:
+    """`@dispvm:@tag:TAG` as a source: a disposable that was made from a domain which carries the tag."""
+
+    tag: Tag
+
+    def matches(self, party: Party, world: World) -> bool:
+        facts = world.facts(party)
+        return facts is not None and facts.base is not None and Tagged(self.tag).matches(facts.base, world)
+
+    def __str__(self) -> str:
+        return f"@dispvm:@tag:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDisposable:
+    """`@dispvm`, as a target: the caller said just that. Which base it gets is up to the caller's `default_dispvm`."""
+
+    def matches(self, party: Party, _world: World) -> bool:
+        return isinstance(party, DefaultDisposable)
+
+    def __str__(self) -> str:
+        return "@dispvm"
+
+
+@dataclass(frozen=True, slots=True)
+class DisposableOf:
+    """`@dispvm:BASE`, as a target: a new disposable of BASE, also where that is what the caller's `@dispvm` means."""
+
+    base: Named | Identified
+
+    def matches(self, party: Party, world: World) -> bool:
+        base = _base(party)
+        return base is not None and self.base.matches(base, world)
+
+    def __str__(self) -> str:
+        return f"@dispvm:{self.base}"
+
+
+@dataclass(frozen=True, slots=True)
+class DisposableTagged:
+    """`@dispvm:@tag:TAG`, as a target: a new disposable of a base that carries the tag."""
+
+    tag: Tag
+
+    def matches(self, party: Party, world: World) -> bool:
+        base = _base(party)
+        return base is not None and world.makes_disposables(base) and Tagged(self.tag).matches(base, world)
+
+    def __str__(self) -> str:
+        return f"@dispvm:@tag:{self.tag}"
+
+
+def _base(party: Party) -> DomainName | None:
+    return party.base if isinstance(party, Disposable | DefaultDisposable) else None
+
+
+Both = Everything | AnyDomain | Named | Tagged | OfClass | Identified
+Source = Both | MadeFrom | MadeFromTagged
+Target = Both | NoTarget | OwnDisposable | DisposableOf | DisposableTagged
+Selector = Source | Target
 
 # ---- what then -----------------------------------------------------------------------------------
+
+Destination = DomainName | Identified | OwnDisposable | DisposableOf
+"""Where `target=` and `default_target=` send a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
     """`target` replaces whatever the caller named; `user` is the account in the target (None: its default)."""
 
-    target: DomainName | None = None
+    target: Destination | None = None
     user: UserName | None = None
     notify: bool = False
     autostart: bool = True
 
     def __str__(self) -> str:
-        words = ["allow"]
-        if self.target is not None:
-            words.append(f"target={spelled(self.target)}")
-        if self.user is not None:
-            words.append(f"user={self.user}")
-        if self.notify:
-            words.append("notify=yes")
-        if not self.autostart:
-            words.append("autostart=no")
-        return " ".join(words)
+        return " ".join(["allow", *_parameters(self)])
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The person decides: about `target`, or if that is None, about whom the source may reach at all.
+
+    `default_target` is what they find chosen.
+    """
+
+    target: Destination | None = None
+    default_target: Destination | None = None
+    user: UserName | None = None
+    notify: bool = False
+    autostart: bool = True
+
+    def __str__(self) -> str:
+        return " ".join(["ask", *_parameters(self)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +225,7 @@ class Deny:
         return "deny" if self.notify else "deny notify=no"
 
 
-Action = Allow | Deny
+Action = Allow | Ask | Deny
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +250,12 @@ class Rule:
     def matches(
         self, service: ServiceName, argument: ServiceArgument, source: DomainName, target: Party, world: World
     ) -> bool:
+        return self.is_about(service, argument, source, world) and self.target.matches(target, world)
+
+    def is_about(self, service: ServiceName, argument: ServiceArgument, source: DomainName, world: World) -> bool:
+        """Whether it would match, were it not for the target."""
         return (
-            self.service in (None, service)
-            and self.argument in (None, argument)
-            and self.source.matches(source, world)
-            and self.target.matches(target, world)
+            self.service in (None, service) and self.argument in (None, argument) and self.source.matches(source, world)
         )
 
     def __str__(self) -> str:
@@ -164,3 +267,21 @@ class Rule:
 def spelled(name: DomainName) -> str:
     """A domain's name as the policy spells it."""
     return "@adminvm" if name == ADMIN else name
+
+
+def _spelled(destination: Destination) -> str:
+    return spelled(destination) if isinstance(destination, DomainName) else str(destination)
+
+
+def _parameters(action: Allow | Ask) -> Iterator[str]:
+    """Those that are not as if left out."""
+    if action.target is not None:
+        yield f"target={_spelled(action.target)}"
+    if isinstance(action, Ask) and action.default_target is not None:
+        yield f"default_target={_spelled(action.default_target)}"
+    if action.user is not None:
+        yield f"user={action.user}"
+    if action.notify:
+        yield "notify=yes"
+    if not action.autostart:
+        yield "autostart=no"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from bento.host.model.domain import ADMIN
-from bento.host.policy.rules import Allow, Rule, Target
+from bento.host.policy.rules import Ask, Deny, Destination, Identified, Rule, Selector
 from bento.host.policy.services import OTHER, Asked, Services, Vocabulary
 from bento.host.policy.world import Keyword, Party, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
@@ -30,11 +30,12 @@ from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
 
 @dataclass(frozen=True, slots=True, order=True)
 class Terms:
-    """How an allowed call is made. `user` is empty for the target's default user."""
+    """How an allowed call is made. `user` is empty for the target's default user. `asked`: if the person agrees."""
 
     user: UserName | str
     autostart: bool
     notify: bool
+    asked: bool = False
 
 
 Pairs = int
@@ -60,8 +61,8 @@ class Space:
         nowhere = self._first << (self._width - 1)
         self._landing = self.every & ~itself & ~nowhere
         """Pairs that a call can end at: a domain that exists and is not the caller."""
-        self._parts: dict[Target, int] = {}
-        self._matched: dict[tuple[Target, Target], Pairs] = {}
+        self._parts: dict[Selector, int] = {}
+        self._matched: dict[tuple[Selector, Selector], Pairs] = {}
 
     def matches(self, rule: Rule) -> Pairs:
         """Who calls whom when `rule` matches, as far as that is up to source and target."""
@@ -71,14 +72,21 @@ class Space:
             self._matched[columns] = sources * self._part(rule.target)
         return self._matched[columns]
 
-    def ends(self, wanted: Pairs, target: DomainName | None) -> Pairs:
-        """Where allowed calls end: at whom each source `wanted`, or all at `target`; never at nobody or at itself."""
-        if target is None:
+    def ends(self, wanted: Pairs, way: "Way") -> Pairs:
+        """Where calls end: at whom each source `wanted`, or all at the way's target; never at nobody or at itself.
+
+        A disposable that is to be made is nobody yet. A person who is asked without a `target=` may choose: here
+        from all that exist, which is more than they are offered.
+        """
+        if way.target is None and not way.terms.asked:
             return wanted & self._landing
-        if target not in self._places:
-            return 0
         # Adding all ones to a row carries into its spare bit if and only if the row has a bit set.
         sources = ((wanted + self._first * self._row) >> self._width) & self._first
+        if way.target is None:
+            return sources * self._row & self._landing
+        target = self._world.identified(way.target.uuid) if isinstance(way.target, Identified) else way.target
+        if not isinstance(target, DomainName) or target not in self._places:
+            return 0
         return sources << self._places[target] & self._landing
 
     def rows(self, pairs: Pairs) -> Iterator[tuple[int, int]]:
@@ -93,7 +101,7 @@ class Space:
             for target in bits(row):
                 yield self.names[source], self.names[target]
 
-    def _part(self, selector: Target) -> int:
+    def _part(self, selector: Selector) -> int:
         """The parties that `selector` matches."""
         if selector not in self._parts:
             found = (at for at, party in enumerate(self._parties) if selector.matches(party, self._world))
@@ -102,11 +110,11 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """What a rule that allows makes of a call."""
+class Way:
+    """What a rule that allows or asks makes of a call."""
 
     terms: Terms
-    target: DomainName | None
+    target: Destination | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class _Own:
     at: int
     argument: ServiceArgument | None
     matches: Pairs
-    way: _Way | None
+    way: Way | None
 
 
 class Outcomes:
@@ -129,7 +137,7 @@ class Outcomes:
         """Of the rules for `*` that decide anything."""
         self._decided: list[Pairs] = [0]
         """By the rules for `*` before each of those places, then by all of them."""
-        self._ways: dict[_Way, Pairs] = {}
+        self._ways: dict[Way, Pairs] = {}
         """Where the rules for `*` are all there are."""
         for at, rule in enumerate(rules):
             matches, way = space.matches(rule), _way(rule)
@@ -139,11 +147,11 @@ class Outcomes:
                 self._places.append(at)
                 self._decided.append(self._decided[-1] | hit)
                 _add(self._ways, way, hit)
-        self._ends = {way: space.ends(hit, way.target) for way, hit in self._ways.items()}
+        self._ends = {way: space.ends(hit, way) for way, hit in self._ways.items()}
 
     def allowed(self, asked: Asked) -> dict[Terms, Pairs]:
         """Who gets through to whom, and how, whichever target it has to name for that."""
-        ways: dict[_Way, Pairs] = {}
+        ways: dict[Way, Pairs] = {}
         taken = 0
         for own in self._own.get(asked.service, ()):
             if own.argument in (None, asked.argument):
@@ -152,21 +160,22 @@ class Outcomes:
                 _add(ways, own.way, hit)
         allowed: dict[Terms, Pairs] = {}
         for way, hit in ways.items():
-            allowed[way.terms] = allowed.get(way.terms, 0) | self._space.ends(hit, way.target)
+            allowed[way.terms] = allowed.get(way.terms, 0) | self._space.ends(hit, way)
         for way, hit in self._ways.items():
-            ends = self._space.ends(hit & ~taken, way.target) if hit & taken else self._ends[way]
+            ends = self._space.ends(hit & ~taken, way) if hit & taken else self._ends[way]
             allowed[way.terms] = allowed.get(way.terms, 0) | ends
         return {terms: pairs for terms, pairs in allowed.items() if pairs}
 
 
-def _way(rule: Rule) -> _Way | None:
-    if not isinstance(rule.action, Allow):
+def _way(rule: Rule) -> Way | None:
+    action = rule.action
+    if isinstance(action, Deny):
         return None
-    allow = rule.action
-    return _Way(Terms(allow.user or "", allow.autostart, allow.notify), allow.target)
+    terms = Terms(action.user or "", action.autostart, action.notify, isinstance(action, Ask))
+    return Way(terms, action.target)
 
 
-def _add(ways: dict[_Way, Pairs], way: _Way | None, hit: Pairs) -> None:
+def _add(ways: dict[Way, Pairs], way: Way | None, hit: Pairs) -> None:
     if way is not None:
         ways[way] = ways.get(way, 0) | hit
 

@@ -12,7 +12,7 @@ from typing import TypeVar, assert_never
 from bento.host.manager.methods.kinds import Manager, Method, Reply
 from bento.host.model.errors import Invalid
 from bento.host.policy.check import Finding, check
-from bento.host.policy.decide import Allowed, Call, Denied
+from bento.host.policy.decide import Allowed, Asking, Call, Denied
 from bento.host.policy.diff import Change, diff
 from bento.host.policy.explain import explain
 from bento.host.policy.files import Policy, PolicyBroken, assemble
@@ -44,7 +44,14 @@ async def explain_call(manager: Manager, request: Request) -> Reply:
     said: Json
     match found.decision:
         case Allowed(target, user, autostart, notify, rule):
-            said = {"target": target, **_terms(Terms(user or "", autostart, notify)), "rule": _rule(rule)}
+            said = {"target": str(target), **_terms(Terms(user or "", autostart, notify)), "rule": _rule(rule)}
+        case Asking(candidates, default, user, autostart, notify, rule):
+            said = {
+                "candidates": [str(end) for end in candidates],
+                "default": default and str(default),
+                **_terms(Terms(user or "", autostart, notify, asked=True)),
+                "rule": _rule(rule),
+            }
         case Denied(reason, sentence, by, notify):
             said = {"reason": reason.value, "sentence": sentence, "notify": notify, "rule": by and _rule(by)}
         case never:
@@ -191,7 +198,8 @@ def _change(change: Change) -> Json:
 
 
 def _terms(terms: Terms) -> Json:
-    return {"user": terms.user or None, "autostart": terms.autostart, "notify": terms.notify}
+    said: Json = {"user": terms.user or None, "autostart": terms.autostart, "notify": terms.notify}
+    return {**said, "asked": True} if terms.asked else said
 
 
 METHODS: dict[str, Method] = {
