@@ -1,107 +1,28 @@
 """`qvm-copy` and its siblings and `qrexec-client-vm` as a person types them: real agents, the test plays the policy."""
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bento.wire.rpc import Stream
-from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
-
-SOURCE = Path(__file__).parents[2] / "src"
-
-
-def type_command(root: Path, module: str, *arguments: str, stdin: bytes = b"") -> "subprocess.Popen[bytes]":
-    """A command of the guest half, where an agent may run at `root`."""
-    (root / "home").mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-S", "-m", f"bento.guest.commands.{module}", *arguments],
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock")},
-        cwd=root / "home",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(stdin)
-    process.stdin.close()
-    process.stdin = None
-    return process
-
-
-class Pair:
-    """Two domains, `random` and `work`, and the test between them in the host's place."""
-
-    def __init__(self, random: Agent, work: Agent, from_host: Host, to_host: Host) -> None:
-        self.random = random
-        self.work = work
-        self._from = from_host
-        self._to = to_host
-        python = f"exec env PYTHONPATH={SOURCE} {sys.executable} -S -m"
-        work.service("qubes.Filecopy", f"{python} bento.guest.services.filecopy")
-        self.incoming = work.root / "home" / "QubesIncoming" / "random"
-
-    def type(self, module: str, *arguments: str, stdin: bytes = b"") -> "subprocess.Popen[bytes]":
-        """A command of `random`'s user, at home."""
-        return type_command(self.random.root, module, *arguments, stdin=stdin)
-
-    def allow(self, *, until: Callable[[], bool] = lambda: False, most: int = 1 << 40) -> Call:
-        """Let the next call through to `work` and carry it to its end; or `most` bytes of it, and break it `until`."""
-        asking = self._from.next_asked()
-        assert asking.asked is not None
-        self._from.accept(asking)
-        serving = self._to.serve(asking.asked.service, asking.asked.argument, source="random", stdin=None)
-        ended = False
-        while not serving.over and not asking.dropped:
-            for host in (self._from, self._to):
-                host.step(0.005)
-            self._to.give(serving, bytes(asking.stdout[:most]))
-            most -= len(asking.stdout[:most])
-            asking.stdout.clear()
-            if asking.ended and not ended:
-                ended = True
-                self._to.close_stdin(serving)
-            self._from.give(asking, bytes(serving.stdout))
-            serving.stdout.clear()
-            if until():
-                self._to.drop(serving)
-                self._from.drop(asking)
-        if asking.dropped and not serving.over:
-            self._to.drop(serving)
-        if serving.code is not None and not asking.dropped:
-            self._from.exit(asking, serving.code)
-        self._from.settle()
-        self._to.settle()
-        return asking
-
-    def refuse(self, code: int) -> None:
-        self._from.refuse(self._from.next_asked(), code)
-        self._from.settle()
+from tests.guest import pair as pairs
+from tests.guest.harness import PATIENCE
+from tests.guest.pair import SOURCE, Pair, ended, type_command
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
-    with (
-        agent(tmp_path / "random") as random,
-        agent(tmp_path / "work") as work,
-        random.host() as from_host,
-        work.host() as to_host,
-    ):
-        yield Pair(random, work, from_host, to_host)
-
-
-def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
-    """Exit code and stderr."""
-    _, stderr = process.communicate(timeout=PATIENCE)
-    return process.returncode, stderr.decode()
+    with pairs.pair(tmp_path) as made:
+        made.install("qubes.Filecopy", "filecopy")
+        yield made
 
 
 @pytest.fixture
 def home(pair: Pair) -> Path:
-    return pair.random.root / "home"
+    return pair.asking.root / "home"
 
 
 def test_a_file_arrives_where_it_belongs(pair: Pair, home: Path) -> None:
@@ -168,7 +89,7 @@ def test_a_move_that_fails_removes_nothing(pair: Pair, home: Path) -> None:
 def test_a_move_keeps_what_came_meanwhile(pair: Pair, home: Path) -> None:
     (home / "tree").mkdir()
     (home / "tree" / "leaf").write_text("leaf")
-    pair.work.service(
+    pair.serving.service(
         "qubes.Filecopy",
         f"echo new >{home}/tree/new; exec env PYTHONPATH={SOURCE} {sys.executable} -S -m bento.guest.services.filecopy",
     )
@@ -195,7 +116,7 @@ def test_a_refusal_is_told_in_one_sentence(pair: Pair, home: Path, code: int, se
 
 def test_a_domain_that_cannot_receive_is_told(pair: Pair, home: Path) -> None:
     (home / "x").write_text("x")
-    (pair.work.root / "qubes-rpc" / "qubes.Filecopy").unlink()
+    (pair.serving.root / "qubes-rpc" / "qubes.Filecopy").unlink()
     process = pair.type("qvm_copy_to_vm", "work", "x")
     pair.allow()
     assert ended(process) == (127, "qvm-copy-to-vm: Nothing was copied: work cannot receive files.\n")
@@ -213,7 +134,7 @@ def test_a_copy_that_breaks_off_is_told_and_marked(pair: Pair, home: Path) -> No
 
 def test_an_answer_that_does_not_fit_is_no_success(pair: Pair, home: Path) -> None:
     (home / "x").write_bytes(b"x")
-    pair.work.service("qubes.Filecopy", "cat >/dev/null; head -c 16 /dev/zero")
+    pair.serving.service("qubes.Filecopy", "cat >/dev/null; head -c 16 /dev/zero")
     process = pair.type("qvm_move_to_vm", "work", "x")
     pair.allow()
     code, stderr = ended(process)
@@ -223,7 +144,7 @@ def test_an_answer_that_does_not_fit_is_no_success(pair: Pair, home: Path) -> No
 
 def test_no_answer_is_no_success(pair: Pair, home: Path) -> None:
     (home / "x").write_bytes(b"x")
-    pair.work.service("qubes.Filecopy", "cat >/dev/null")
+    pair.serving.service("qubes.Filecopy", "cat >/dev/null")
     process = pair.type("qvm_move_to_vm", "work", "x")
     pair.allow()
     code, stderr = ended(process)
@@ -288,7 +209,7 @@ def test_a_call_without_an_agent_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_called_services_streams_and_code_are_ones_own(pair: Pair) -> None:
-    pair.work.service("test.Shout", "tr a-z A-Z; echo warned >&2; exit 7")
+    pair.serving.service("test.Shout", "tr a-z A-Z; echo warned >&2; exit 7")
     process = pair.type("qrexec_client_vm", "--", "work", "test.Shout", stdin=b"hello\n")
     pair.allow()
     stdout, _ = process.communicate(timeout=PATIENCE)
@@ -298,11 +219,11 @@ def test_a_called_services_streams_and_code_are_ones_own(pair: Pair) -> None:
 def test_a_target_may_be_written_as_the_field_writes_it(pair: Pair) -> None:
     for written, meant in (("$default", "@default"), ("@dispvm", "@dispvm"), ("", "")):
         process = pair.type("qrexec_client_vm", written, "test.Service+arg")
-        asked = pair._from.next_asked()
+        asked = pair.from_host.next_asked()
         assert asked.asked is not None
         assert (asked.asked.target, asked.asked.argument) == (meant, "arg")
-        pair._from.refuse(asked, 126)
-        pair._from.settle()
+        pair.from_host.refuse(asked, 126)
+        pair.from_host.settle()
         assert ended(process)[0] == 126
 
 
@@ -312,7 +233,7 @@ def test_names_that_are_none_are_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_local_program_is_connected_and_gives_the_code(pair: Pair, home: Path) -> None:
-    pair.work.service("test.Answer", 'read question; echo "answer to $question"')
+    pair.serving.service("test.Answer", 'read question; echo "answer to $question"')
     process = pair.type("qrexec_client_vm", "work", "test.Answer", "sh", "-c", "echo q; cat >got; exit 3")
     pair.allow()
     assert ended(process) == (3, "")
@@ -320,14 +241,14 @@ def test_a_local_program_is_connected_and_gives_the_code(pair: Pair, home: Path)
 
 
 def test_a_local_program_that_does_not_exist_is_a_fault(pair: Pair) -> None:
-    pair.work.service("test.Answer", "cat")
+    pair.serving.service("test.Answer", "cat")
     process = pair.type("qrexec_client_vm", "work", "test.Answer", "/no/such/program")
     pair.allow()
     assert ended(process)[0] == 125
 
 
 def test_a_local_program_ended_by_a_signal_gives_128_and_its_number(pair: Pair) -> None:
-    pair.work.service("test.Answer", "cat")
+    pair.serving.service("test.Answer", "cat")
     process = pair.type("qrexec_client_vm", "work", "test.Answer", "sh", "-c", "kill -TERM $$")
     pair.allow()
     assert ended(process)[0] == 128 + 15
@@ -335,16 +256,16 @@ def test_a_local_program_ended_by_a_signal_gives_128_and_its_number(pair: Pair) 
 
 def test_a_lost_host_ends_a_call_with_a_fault(pair: Pair) -> None:
     process = pair.type("qrexec_client_vm", "work", "test.Service")
-    call = pair._from.next_asked()
-    pair._from.accept(call)
-    pair._from.drop(call)
-    pair._from.settle()
+    call = pair.from_host.next_asked()
+    pair.from_host.accept(call)
+    pair.from_host.drop(call)
+    pair.from_host.settle()
     assert ended(process)[0] == 125
     assert Stream.STDOUT not in call.ended
 
 
 def test_what_does_not_print_is_replaced_when_asked(pair: Pair) -> None:
-    pair.work.service("test.Evil", r"printf 'a\033]0;x\007b\377\n'")
+    pair.serving.service("test.Evil", r"printf 'a\033]0;x\007b\377\n'")
     process = pair.type("qrexec_client_vm", "-t", "work", "test.Evil")
     pair.allow()
     stdout, _ = process.communicate(timeout=PATIENCE)

@@ -1,0 +1,103 @@
+"""Two domains and the test between them, in the host's place: commands typed in one are served by the other."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+PYTHON = f"env PYTHONPATH={SOURCE} {sys.executable} -S"
+
+
+def type_command(
+    root: Path, module: str, *arguments: str, stdin: bytes = b"", **more: str
+) -> "subprocess.Popen[bytes]":
+    """A command of the guest half, where an agent may run at `root`. `more` goes into its environment."""
+    (root / "home").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-m", f"bento.guest.commands.{module}", *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock"), **more},
+        cwd=root / "home",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
+    """Exit code and stderr."""
+    _, stderr = process.communicate(timeout=PATIENCE)
+    return process.returncode, stderr.decode()
+
+
+class Pair:
+    """`asking` has the name random where it calls `serving`."""
+
+    def __init__(self, asking: Agent, serving: Agent, from_host: Host, to_host: Host) -> None:
+        self.asking = asking
+        self.serving = serving
+        self.from_host = from_host
+        self.to_host = to_host
+        self.incoming = serving.root / "home" / "QubesIncoming" / "random"
+
+    def install(self, service: str, module: str) -> None:
+        """A service of the guest half in `serving`."""
+        self.serving.service(service, f"exec {PYTHON} -m bento.guest.services.{module}")
+
+    def type(self, module: str, *arguments: str, stdin: bytes = b"", **more: str) -> "subprocess.Popen[bytes]":
+        """A command of `asking`'s user, at home."""
+        return type_command(self.asking.root, module, *arguments, stdin=stdin, **more)
+
+    def allow(self, *, until: Callable[[], bool] = lambda: False, most: int = 1 << 40) -> Call:
+        """Let the next call through to `serving`, to its end; or only `most` bytes of it, and break it off `until`."""
+        asking = self.from_host.next_asked()
+        assert asking.asked is not None
+        self.from_host.accept(asking)
+        serving = self.to_host.serve(asking.asked.service, asking.asked.argument, source="random", stdin=None)
+        ended = False
+        while not serving.over and not asking.dropped:
+            for host in (self.from_host, self.to_host):
+                host.step(0.005)
+            self.to_host.give(serving, bytes(asking.stdout[:most]))
+            most -= len(asking.stdout[:most])
+            asking.stdout.clear()
+            if asking.ended and not ended:
+                ended = True
+                self.to_host.close_stdin(serving)
+            self.from_host.give(asking, bytes(serving.stdout))
+            serving.stdout.clear()
+            if until():
+                self.to_host.drop(serving)
+                self.from_host.drop(asking)
+        if asking.dropped and not serving.over:
+            self.to_host.drop(serving)
+        if serving.code is not None and not asking.dropped:
+            self.from_host.exit(asking, serving.code)
+        self.from_host.settle()
+        self.to_host.settle()
+        return asking
+
+    def refuse(self, code: int) -> None:
+        self.from_host.refuse(self.from_host.next_asked(), code)
+        self.from_host.settle()
+
+
+@contextmanager
+def pair(root: Path) -> Iterator[Pair]:
+    with (
+        agent(root / "asking") as asking,
+        agent(root / "serving") as serving,
+        asking.host() as from_host,
+        serving.host() as to_host,
+    ):
+        yield Pair(asking, serving, from_host, to_host)
