@@ -225,8 +225,15 @@ class Home:
 
     def run_from(self, name: str, target: str, service: str, stdin: bytes = b"") -> "Outcome":
         """What a program in a pretended domain gets that calls `service` of `target`."""
+        with self.call_from(name, target, service) as leg:
+            leg.give(stdin)
+            return leg.outcome()
+
+    def call_from(self, name: str, target: str, service: str) -> "Leg":
+        """A program in a pretended domain that calls `service` of `target`, under way."""
         program = ("/usr/bin/python3", "-S", "-m", "bento.guest.commands.qrexec_client_vm")
-        return self.run(name, "env", f"PYTHONPATH={TREE / 'src'}", *program, target, service, stdin=stdin)
+        words = ("env", f"PYTHONPATH={TREE / 'src'}", *program, target, service)
+        return self.call(name, f"qubes.VMExec+{encode_command([word.encode() for word in words])}")
 
     def policy(self, text: str, name: str = "30-user.policy") -> None:
         aside = self.path / "config/policy.d" / f".{name}"

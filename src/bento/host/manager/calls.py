@@ -1,12 +1,19 @@
 """Calls between domains: a broker asks, the policy decides, two brokers get a leg each. No byte of a call passes here.
 
+Each call goes the same way: it is decided, by the policy and maybe the person;
+the decision is written into the audit log; and only then, if it may be, is it
+opened.
+
 The source of a call is the domain whose broker asked. What the guest named is
 only ever the target and the service, both parsed at the broker and again here.
 """
 
 import logging
 import socket
+from dataclasses import dataclass
+from typing import assert_never
 
+from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import OnOver
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.inventory import Inventory
@@ -14,10 +21,12 @@ from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.reports import Reports
 from bento.host.manager.world import facts
-from bento.host.model.domain import ADMIN, PowerState
+from bento.host.model.audit import Verdict
+from bento.host.model.domain import ADMIN, DomainClass, PowerState
 from bento.host.model.errors import BentoError, Conflict, Unavailable
-from bento.host.policy.decide import Allowed, Asking, Call, Denied, decide
+from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End, decide
 from bento.host.policy.files import Policy
+from bento.host.policy.rules import Rule
 from bento.host.policy.world import Disposable, World
 from bento.wire.control import Asked, Open
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
@@ -27,53 +36,133 @@ TRIES = 3
 """Brokers that are asked for one call: one that just died never got it, and its successor is waited for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call comes to once everybody was asked. `target` None: to nothing, and `reason` says why."""
+
+    verdict: Verdict
+    rule: Rule | None
+    target: End | None = None
+    user: str = ""
+    autostart: bool = False
+    grant: str = ""
+    reason: str = ""
+
+
 class Calls:
     def __init__(
-        self, inventory: Inventory, policy: PolicyFiles, lifecycle: Lifecycle, disposables: Disposables
+        self,
+        inventory: Inventory,
+        policy: PolicyFiles,
+        lifecycle: Lifecycle,
+        disposables: Disposables,
+        audit: Audit,
     ) -> None:
         self._inventory = inventory
         self._policy = policy
         self._lifecycle = lifecycle
         self._disposables = disposables
+        self._audit = audit
         self._reports = Reports()
 
     async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
         """What becomes of a call that a program in `source` asked for: a leg to its server, or a code."""
         call = Call(source, asked.service, asked.argument, asked.target)
-        match decide(self.policy(), call, self.world()):
-            case Denied(sentence=sentence):
-                self._reports.say(source, logging.WARNING, f"call denied: {sentence}")
-                return ExitCode.REFUSED
+        policy = self.policy()
+        decision = decide(policy, call, self.world())
+        outcome = await self._resolve(decision)
+        try:
+            self._write_down(call, outcome, policy)
+        except Unavailable:
+            return ExitCode.REFUSED  # the audit log has told the person why
+        if outcome.target is None:
+            return ExitCode.REFUSED
+        return await self._proceed(call, outcome, outcome.target)
+
+    async def command(
+        self,
+        target: DomainName,
+        service: ServiceName,
+        argument: ServiceArgument,
+        *,
+        user: str,
+        autostart: bool,
+        rows: int,
+        columns: int,
+    ) -> socket.socket:
+        """The leg of a call that the person at the host makes, whom no policy is asked about."""
+        call = Call(ADMIN, service, argument, TargetName(target))
+        self._audit.record(TargetName(ADMIN), call, Verdict.ADMIN, chosen=call.target)
+        return await self.open(
+            target,
+            service,
+            argument,
+            source=ADMIN,
+            requested=call.target,
+            user=user,
+            autostart=autostart,
+            rows=rows,
+            columns=columns,
+        )
+
+    async def _resolve(self, decision: Decision) -> Outcome:
+        """The policy's decision, and where it leaves that to the person, theirs."""
+        match decision:
+            case Allowed(target, user, autostart, _, rule):
+                return Outcome(Verdict.ALLOWED, rule, target, user or "", autostart)
+            case Denied(_, sentence, rule):
+                return Outcome(Verdict.DENIED, rule, reason=sentence)
             case Asking(rule=rule):
-                what = (
-                    f"call denied: {rule.place} asks about {asked.service} from {source}, and nobody can be asked yet"
+                return Outcome(Verdict.WITHHELD, rule, reason="nobody can be asked yet")
+            case never:
+                assert_never(never)
+
+    def _write_down(self, call: Call, outcome: Outcome, policy: Policy) -> None:
+        """Before anything comes of it. Raises `Unavailable`, and then nothing may."""
+        self._audit.record(
+            self._lane(call.source),
+            call,
+            outcome.verdict,
+            chosen=TargetName(str(outcome.target or "")),
+            rule=outcome.rule.place if outcome.rule else "",
+            policy=policy.digest,
+            grant=outcome.grant,
+            reason=outcome.reason,
+        )
+
+    def _lane(self, source: DomainName) -> TargetName:
+        """Whose share of the audit log a call counts against: disposables of one base are one."""
+        domain = self._inventory.get(source).domain if source in self._inventory else None
+        return TargetName(f"@dispvm:{domain.template}" if domain and domain.klass is DomainClass.DISPOSABLE else source)
+
+    async def _proceed(self, call: Call, outcome: Outcome, target: End) -> socket.socket | ExitCode:
+        if target == ADMIN:
+            what = f"call allowed, but {ADMIN} has no service {call.service}: {call.source} asked"
+            self._reports.say(call.source, logging.WARNING, what)
+            return ExitCode.NOT_FOUND
+        try:
+            if isinstance(target, Disposable):
+                return await self.open_in_new(
+                    target.base,
+                    call.service,
+                    call.argument,
+                    source=call.source,
+                    requested=call.target,
+                    user=outcome.user,
                 )
-                self._reports.say(source, logging.WARNING, what)
-                return ExitCode.REFUSED
-            case Allowed(target=target) if target == ADMIN:
-                what = f"call allowed, but {ADMIN} has no service {asked.service}: {source} asked"
-                self._reports.say(source, logging.WARNING, what)
-                return ExitCode.NOT_FOUND
-            case Allowed(target=target, user=user, autostart=autostart, rule=rule):
-                if isinstance(target, Disposable):
-                    what = f"call denied: {rule.place} sends it to {target}, and no disposable can be made yet"
-                    self._reports.say(source, logging.WARNING, what)
-                    return ExitCode.REFUSED
-                what = f"call allowed: {asked.service} from {source} to {target} by {rule.place}"
-                self._reports.say(source, logging.INFO, what)
-                try:
-                    return await self.open(
-                        target,
-                        asked.service,
-                        asked.argument,
-                        source=source,
-                        requested=asked.target,
-                        user=user or "",
-                        autostart=autostart,
-                    )
-                except BentoError as error:
-                    self._reports.say(source, logging.WARNING, f"call of {asked.service} from {source} failed: {error}")
-                    return ExitCode.FAULT
+            return await self.open(
+                target,
+                call.service,
+                call.argument,
+                source=call.source,
+                requested=call.target,
+                user=outcome.user,
+                autostart=outcome.autostart,
+            )
+        except BentoError as error:
+            what = f"call of {call.service} from {call.source} failed: {error}"
+            self._reports.say(call.source, logging.WARNING, what)
+            return ExitCode.FAULT
 
     async def open(
         self,

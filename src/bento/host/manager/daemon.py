@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 
 from bento.host.manager import server
+from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
 from bento.host.manager.channels import Channels
@@ -114,6 +115,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
     drivers = await prepare(places, notices)
     with contextlib.closing(drivers.store):
         events = Events()
+        audit = Audit(places.audit, events)
         inventory = Inventory(drivers.store)
         nursery = Nursery(drivers.nursery)
         templates = Templates(inventory, places, drivers.builder)
@@ -131,12 +133,13 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             events=events,
         )
         disposables = Disposables(inventory, places, events)
-        calls = Calls(inventory, policy, lifecycle, disposables)
+        calls = Calls(inventory, policy, lifecycle, disposables, audit)
         await recover(inventory, places, drivers.hypervisor, lifecycle, templates)
         manager = Manager(
             inventory=inventory,
             lifecycle=lifecycle,
             calls=calls,
+            audit=audit,
             disposables=disposables,
             templates=templates,
             storage=drivers.storage,
@@ -147,17 +150,20 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             stop=stopping.set,
         )
         with _listener(places) as listener:
-            serving = asyncio.create_task(server.serve(listener, manager))
+            working = {asyncio.create_task(server.serve(listener, manager)), asyncio.create_task(audit.keep())}
             _tell(ready_fd, "ready")
             log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)
-            await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*working, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
         # From here on nobody is accepted: who comes now starts the next manager, which waits for the lock.
-        serving.cancel()
-        await asyncio.wait({serving})
+        for work in working:
+            work.cancel()
+        await asyncio.wait(working)
         await lifecycle.close()
         await nursery.close()
-        if not serving.cancelled():
-            serving.result()
+        await audit.close()
+        for work in working:
+            if not work.cancelled():
+                work.result()
     log.info("stopped; machines run on")
 
 

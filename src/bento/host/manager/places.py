@@ -32,6 +32,10 @@ class Places:
         return self.data / "manager.lock"
 
     @property
+    def audit(self) -> Path:
+        return self.data / "audit"
+
+    @property
     def cache(self) -> Path:
         return self.data / "cache"
 

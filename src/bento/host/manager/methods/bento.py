@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncGenerator
 
 from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines
-from bento.host.model.domain import ADMIN, LABELS, DomainClass, PowerState
+from bento.host.model.domain import LABELS, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.wire.admin import Event, Request
 from bento.wire.errors import WireError
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName, UserName
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
 
 RGB = {label.name: label.rgb for label in LABELS}
 
@@ -66,12 +66,10 @@ async def call(manager: Manager, request: Request) -> Reply:
     if (autostart := fields.get("autostart", "yes")) not in ("yes", "no"):
         raise Invalid("autostart is yes or no")
     try:
-        leg = await manager.calls.open(
+        leg = await manager.calls.command(
             record.name,
             ServiceName.parse(service),
             ServiceArgument.parse(argument),
-            source=ADMIN,
-            requested=TargetName(record.name),
             user=UserName.parse(fields["user"]) if fields.get("user") else "",
             autostart=autostart == "yes",
             rows=_cells(fields.get("rows", "0")),

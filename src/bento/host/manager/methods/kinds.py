@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
+from bento.host.manager.audit import Audit
 from bento.host.manager.calls import Calls
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
@@ -42,6 +43,7 @@ class Manager:
     inventory: Inventory
     lifecycle: Lifecycle
     calls: Calls
+    audit: Audit
     disposables: Disposables
     templates: Templates
     storage: Storage
