@@ -15,14 +15,18 @@ PYTHON = f"env PYTHONPATH={SOURCE} {sys.executable} -S"
 
 
 def type_command(
-    root: Path, module: str, *arguments: str, stdin: bytes = b"", **more: str
+    root: Path, module: str, *arguments: str, stdin: bytes = b"", keep: int = 2, **more: str
 ) -> "subprocess.Popen[bytes]":
-    """A command of the guest half, where an agent may run at `root`. `more` goes into its environment."""
+    """A command of the guest half, where an agent may run at `root`.
+
+    `keep` is a file that it has too, and `more` goes into its environment.
+    """
     (root / "home").mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-S", "-m", f"bento.guest.commands.{module}", *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock"), **more},
         cwd=root / "home",
+        pass_fds=[keep],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -54,9 +58,11 @@ class Pair:
         """A service of the guest half in `serving`."""
         self.serving.service(service, f"exec {PYTHON} -m bento.guest.services.{module}")
 
-    def type(self, module: str, *arguments: str, stdin: bytes = b"", **more: str) -> "subprocess.Popen[bytes]":
+    def type(
+        self, module: str, *arguments: str, stdin: bytes = b"", keep: int = 2, **more: str
+    ) -> "subprocess.Popen[bytes]":
         """A command of `asking`'s user, at home."""
-        return type_command(self.asking.root, module, *arguments, stdin=stdin, **more)
+        return type_command(self.asking.root, module, *arguments, stdin=stdin, keep=keep, **more)
 
     def allow(self, *, until: Callable[[], bool] = lambda: False, most: int = 1 << 40) -> Call:
         """Let the next call through to `serving`, to its end; or only `most` bytes of it, and break it off `until`."""
