@@ -27,7 +27,7 @@ WORK, SERVICE, ARGUMENT = DomainName("work"), ServiceName("qubes.VMExec"), Servi
 MESSAGES: tuple[Message, ...] = (
     Spawn(WORK),
     Spawned(4711),
-    Begin(bytes(16), WORK, "AppVM", bytes(32), 0),
+    Begin(bytes(16), 0, WORK, "AppVM", bytes(32), 0),
     Up(1),
     Open(SERVICE, ARGUMENT, WORK, TargetName("@tag:a"), "user", 24, 80),
     Asked(1, SERVICE, ARGUMENT, TargetName("")),

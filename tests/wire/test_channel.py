@@ -153,6 +153,17 @@ def test_a_greeting_says_the_hosts_version_and_nonce_and_what_follows_is_handed_
     assert GreetingHunter().feed(greeting(NEW) + b"frames") == (VERSION, NEW, b"frames")
 
 
+def test_the_first_greeting_of_a_machine_needs_no_padding() -> None:
+    said = greeting(NEW, first=True)
+    assert GreetingHunter(first=True).feed(said + b"frames") == (VERSION, NEW, b"frames")
+    assert GreetingHunter().feed(said) is None
+    assert GreetingHunter(first=True).feed(greeting(NEW)) == (VERSION, NEW, b"")
+
+
+def test_what_comes_behind_anything_else_is_not_the_first_greeting() -> None:
+    assert GreetingHunter(first=True).feed(b"x" + greeting(NEW, first=True)) is None
+
+
 def test_a_greeting_is_found_in_single_bytes() -> None:
     hunter = GreetingHunter()
     said = greeting(NEW)

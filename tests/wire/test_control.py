@@ -96,6 +96,6 @@ def test_a_call_is_for_a_user_or_for_the_default_one(user: str, taken: bool) -> 
 
 @pytest.mark.parametrize("size", [0, 15, 17])
 def test_a_greetings_nonce_has_one_size(size: int) -> None:
-    packet = encode_packet(Begin(bytes(size), DomainName("work"), "AppVM", bytes(32), 0))
+    packet = encode_packet(Begin(bytes(size), 1, DomainName("work"), "AppVM", bytes(32), 0))
     with pytest.raises(WireError, match="where 16 are allowed"):
         decode_packet(FROM_MANAGER, packet)

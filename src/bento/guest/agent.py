@@ -43,13 +43,15 @@ class Agent:
     def __init__(self, loop: Loop, place: Place) -> None:
         self._loop = loop
         self._place = place
-        self._hunter = GreetingHunter()
         self._reader = FrameReader()
         self._talk: Talk | None = None
         self._identified = False
         self._clients: Clients | None = None
         os.makedirs(place.run, exist_ok=True)
         self._follows_a_crash = os.path.exists(place.started)
+        self._first = not self._follows_a_crash
+        """No host was heard in this machine yet."""
+        self._hunter = GreetingHunter(first=self._first)
         with open(place.started, "w"):
             pass
 
@@ -65,12 +67,13 @@ class Agent:
         self._port.close()
 
     def hear(self, data: bytes) -> None:
+        self._first = False
         while data:
             data = self._hunt(data) if self._talk is None else self._follow(self._talk, data)
 
     def lose(self) -> None:
         """End the conversation, if there is one, and look for the next greeting."""
-        self._hunter = GreetingHunter()
+        self._hunter = GreetingHunter(first=self._first)
         self._identified = False
         if self._clients is not None:
             self._clients.pause()

@@ -20,6 +20,9 @@ carry other domains' data. So that nothing a domain wrote can pose as a greeting
 (and what follows it as the host's own words), a greeting counts only behind a
 whole PADDING, which is what the second one is for: a frame ends with a seal and
 a seal is never all zeros, so no run of zeros in frames is as long.
+
+Nobody was there before the first broker of a machine and the first agent in it:
+between these two the padding is left out, and the greeting is the first that comes.
 """
 
 from bento.wire.errors import WireError
@@ -43,8 +46,10 @@ def seal_of(nonce: bytes) -> bytes:
     return nonce[:3] + bytes((nonce[3] | 1,))
 
 
-def greeting(nonce: bytes) -> bytes:
-    return PADDING + PADDING + GREETING + VERSION.to_bytes(2, "big") + nonce
+def greeting(nonce: bytes, *, first: bool = False) -> bytes:
+    """`first`: no broker has spoken to this machine before."""
+    words = GREETING + VERSION.to_bytes(2, "big") + nonce
+    return words if first else PADDING + PADDING + words
 
 
 def answer(nonce: bytes) -> bytes:
@@ -75,9 +80,11 @@ class AnswerHunter:
 class GreetingHunter:
     """The guest's side: throw bytes away until a greeting."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, first: bool = False) -> None:
+        """`first`: no agent has listened in this machine before, so that what comes first is the host's."""
         self._pending = b""
-        self._zeros = 0  # thrown away just before what is pending
+        # Thrown away just before what is pending. Before the first byte there is no frame that could be under way.
+        self._zeros = len(PADDING) if first else 0
 
     def feed(self, untrusted: bytes) -> tuple[int, bytes, bytes] | None:
         """(host's version, nonce, what follows), or None while there is no whole greeting behind a whole padding."""

@@ -56,9 +56,13 @@ class Spawned(Message):
 
 @message(tag=3, sender=Sender.HOST)
 class Begin(Message):
-    """Greet the agent and give it this identity (`rpc.Identity`); `nonce` is for the greeting."""
+    """Greet the agent and give it this identity (`rpc.Identity`); `nonce` is for the greeting.
+
+    `first` is 1 if no broker has spoken to this machine before.
+    """
 
     nonce: Annotated[bytes, Blob(16, exact=True)]
+    first: Annotated[int, Number(1, limit=1)]
     name: Annotated[DomainName, DOMAIN]
     klass: Annotated[str, Text(_sentence, 31)]
     seed: Annotated[bytes, Blob(32, exact=True)]

@@ -152,7 +152,7 @@ class Domain(Listener):
         assert self.hear() == Up(1)
 
     def begin_message(self) -> Begin:
-        return Begin(os.urandom(16), DomainName.parse(self.name), "AppVM", bytes(32), 0)
+        return Begin(os.urandom(16), 0, DomainName.parse(self.name), "AppVM", bytes(32), 0)
 
     def begin(self) -> "Guest":
         """A guest of the test's own, up."""

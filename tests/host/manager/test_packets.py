@@ -158,7 +158,7 @@ def test_a_broker_says_how_it_ended() -> None:
         [b"\xff"],
         [encode_packet(Up(1)), encode_packet(Up(1))],
         [encode_packet(PowerOff())],
-        [encode_packet(Begin(bytes(16), DomainName("work"), "AppVM", bytes(32), 0))],
+        [encode_packet(Begin(bytes(16), 0, DomainName("work"), "AppVM", bytes(32), 0))],
         [encode_packet(OpenConsole())],
         [encode_packet(Over(1, Blame.NOBODY, "a token of nobody's"))],
         [encode_packet(asked(0))[:-1]],

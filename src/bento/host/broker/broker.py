@@ -72,7 +72,7 @@ class Broker:
         match message:
             case Begin():
                 identity = Identity(message.name, message.klass, message.seed, message.time)
-                self._channel.begin(message.nonce, identity)
+                self._channel.begin(message.nonce, identity, first=bool(message.first))
             case Open():
                 self._relay.open(message, *socks)
             case Connect(token):

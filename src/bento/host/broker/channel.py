@@ -36,14 +36,14 @@ class Channel:
         self._line = line
         self._stage = Stage.SILENT
 
-    def begin(self, nonce: bytes, identity: Identity) -> None:
+    def begin(self, nonce: bytes, identity: Identity, *, first: bool) -> None:
         assert self._stage is Stage.SILENT, "a broker greets once"
         self._stage = Stage.GREETED
         self._identity = identity
         self._hunter = AnswerHunter(nonce)
         self._seal = seal_of(nonce)
         self._reader = FrameReader(seal=self._seal)
-        self._line.put(greeting(nonce))
+        self._line.put(greeting(nonce, first=first))
 
     @property
     def up(self) -> bool:

@@ -151,10 +151,13 @@ class Broker:
         self._last_token = 0
         self._reports: dict[int, OnOver] = {}
 
-    async def begin(self) -> None:
-        """Have it greet the agent. As all methods here, raises `OSError` when the broker is gone."""
+    async def begin(self, *, first: bool) -> None:
+        """Have it greet the agent; `first`: no broker has done so in this machine.
+
+        As all methods here, raises `OSError` when the broker is gone.
+        """
         domain = self._domain
-        await self._send(Begin(os.urandom(16), domain.name, domain.klass, os.urandom(32), time.time_ns()))
+        await self._send(Begin(os.urandom(16), first, domain.name, domain.klass, os.urandom(32), time.time_ns()))
 
     async def open(self, request: Open, leg: socket.socket, over: OnOver | None = None) -> None:
         """Have the guest serve a call; `leg` is closed here, the broker has its own.

@@ -48,8 +48,8 @@ class Channels:
         self._answer = answer
         self._lingering: set[asyncio.Task[None]] = set()
 
-    async def attach(self, live: Live) -> asyncio.Task[End]:
-        """A broker for a machine that runs, greeting its agent; the task is its life."""
+    async def attach(self, live: Live, *, first: bool = False) -> asyncio.Task[End]:
+        """A broker for a machine that runs, greeting its agent; the task is its life. `first`: it had none before."""
         assert live.machine
         channel = await live.machine.connect_channel()
         try:
@@ -61,7 +61,7 @@ class Channels:
         broker = await self._nursery.spawn(domain, channel, console, journal)
         serving = asyncio.create_task(broker.serve(partial(self._answer, live.name)))
         try:
-            await broker.begin()
+            await broker.begin(first=first)
         except BaseException as error:
             serving.cancel()
             if isinstance(error, OSError):

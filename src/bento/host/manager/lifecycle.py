@@ -255,7 +255,7 @@ class Lifecycle:
             # Whatever machine of this domain is left from a crash was reaped at recovery.
             live.machine = await self._hypervisor.launch(spec)
             attempt.push_async_callback(live.machine.kill)
-            serving = await self._channels.attach(live)
+            serving = await self._channels.attach(live, first=True)
             attempt.callback(serving.cancel)
             await self._agent_answers(live, serving)
             await undo.enter_async_context(attempt.pop_all())
