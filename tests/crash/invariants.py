@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.host.manager.home import PATIENCE, Failed, Home
+from tests.host.manager.home import PATIENCE, Failed, Home, Listener
 
 ALWAYS_THERE = {"private.img", "console.log"}
 
@@ -55,6 +55,13 @@ def check(home: Home) -> None:
     check_processes(home, rows, running)
     check_files(home, rows, running)
     check_templates(home, rows)
+    check_log(home)
+
+
+def check_log(home: Home) -> None:
+    with home.send("bento.audit.Verify") as connection:
+        found = Listener(connection).rest()
+    assert {event.name for event in found} <= {"sound"}, "the audit log is broken"
 
 
 def check_processes(home: Home, rows: dict[str, dict[str, Any]], running: set[str]) -> None:

@@ -18,6 +18,8 @@ class Code(IntEnum):
     """It makes sense, but not now: the domain is not running, not halted, in use."""
     OUTSIDE = 4
     """The outside world: a full disk, a QEMU that died, a manager that cannot start."""
+    BROKEN = 5
+    """What was to be verified is not whole: somebody changed the audit log, or a disk did."""
     CHANNEL = 125
     """A call broke before its program could end."""
     REFUSED = 126

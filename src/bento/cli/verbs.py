@@ -50,6 +50,8 @@ VERBS: dict[str, Verb] = {
     "policy explain": Verb("policy", "explain", "say what the policy makes of a call, and why"),
     "policy reach": Verb("policy", "reach", "say who can reach whom"),
     "policy diff": Verb("policy", "diff", "say what an edit of the policy changes"),
+    "audit show": Verb("audit", "show", "show what was decided about calls"),
+    "audit verify": Verb("audit", "verify", "say whether the log of decisions is whole"),
     "doctor": Verb("system", "doctor", "say what this machine gives, and what follows"),
     "events": Verb("system", "events", "follow what happens"),
     "manager status": Verb("system", "status", "show whether the manager runs", launch=False),

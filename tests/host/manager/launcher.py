@@ -35,6 +35,7 @@ from bento.host.drivers.sqlite import SqliteStore
 from bento.host.manager import brokers, daemon, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv
 from bento.host.manager.brokers import Broker, Nursery
+from bento.host.manager.chains import Chain
 from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
@@ -168,6 +169,7 @@ CRASH_POINTS: dict[str, tuple[object, str]] = {
     "unlink": (os, "unlink"),
     "mkdir": (os, "mkdir"),
     "fsync": (os, "fsync"),
+    "audit": (Chain, "append"),
 }
 
 
