@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -95,6 +96,8 @@ ALLOWED = {
     "user": "root",
     "autostart": False,
     "notify": True,
+    "asked": False,
+    "chosen": False,
     "rule": RULE,
     "nearly": [{**RULE, "line": 1, "rule": "s +a random work deny", "columns": ["argument"], "why": "it is about +a"}],
 }
@@ -129,27 +132,47 @@ def test_names_that_are_none_are_refused_at_once(manager: FakeManager, bento: Be
     for words in (("-x", "s", "work"), ("random", "+a", "work"), ("random", "s+ä", "work"), ("random", "s", "w w")):
         assert bento("policy", "explain", *words) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
-    for limit in (("--to", "a b"), ("--through", "a/b"), ("--max-hops", "0"), ("--max-hops", "x"), ("--json", "--dot")):
+    for limit in (
+        ("--to", "a b"),
+        ("--through", "a/b"),
+        ("--max-hops", "0"),
+        ("--max-hops", "x"),
+        ("--json", "--dot"),
+        ("--dot", "--svg"),
+        ("--to", "@dispvm:"),
+    ):
         assert bento("policy", "reach", *limit) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert manager.requests == []
 
 
-def path(*domains: str) -> dict[str, object]:
-    return {"from": domains[0], "to": domains[-1], "hops": len(domains) - 1, "domains": list(domains)}
+def path(*domains: str, questions: int = 0) -> dict[str, object]:
+    ends = {"from": domains[0], "to": domains[-1]}
+    return {**ends, "hops": len(domains) - 1, "questions": questions, "domains": list(domains)}
 
 
-def link(source: str, target: str, text: str) -> dict[str, object]:
-    return {"from": source, "to": target, "kind": "calls", "text": text}
+def link(source: str, target: str, text: str, *, asked: bool = False) -> dict[str, object]:
+    return {"from": source, "to": target, "kind": "calls", "asked": asked, "text": text, "words": text.split(", ")}
 
 
 REACH = {
     "fault": None,
-    "paths": [path("dom0", "work"), path("random", "work", "vault"), path("random", "work")],
+    "domains": [
+        {"name": "work", "label": "blue", "colour": "#3465a4"},
+        {"name": "random", "label": "red", "colour": "#cc0000"},
+    ],
+    "paths": [
+        path("dom0", "work"),
+        path("random", "vault", questions=1),
+        path("random", "work", "vault"),
+        path("random", "work"),
+    ],
     "links": [
         link("dom0", "work", "as the host"),
         link("random", "work", "s, t"),
         link("random", "work", "by another kind"),
+        link("random", "work", "v (you are asked)", asked=True),
+        link("random", "vault", "u (you are asked)", asked=True),
         link("work", "vault", "any service"),
     ],
 }
@@ -160,13 +183,15 @@ def test_reach_is_a_table_of_ways(manager: FakeManager, bento: Bento, capsys: Ca
     assert bento("policy", "reach") == 0
     assert sent(manager) == {}
     assert capsys.readouterr().out == (
-        "FROM    TO     HOPS  BY\n"
-        "random  vault     2  [s, t; by another kind] work -> [any service] vault\n"
-        "random  work      1  s, t; by another kind\n"
+        "FROM    TO     HOPS  ASKS  BY\n"
+        "random  vault     1     1  u (you are asked)\n"
+        "random  vault     2     -  [s, t; by another kind] work -> [any service] vault\n"
+        "random  work      1     -  s, t; by another kind\n"
     )
-    assert bento("policy", "reach", "--from", "dom0", "--to", "work", "--through", "s", "--max-hops", "2") == 0
-    assert sent(manager) == {"from": "dom0", "to": "work", "through": "s", "max_hops": 2}
-    assert "dom0    work      1  as the host\n" in capsys.readouterr().out
+    limits = ("--from", "dom0", "--to", "@dispvm:work", "--through", "s", "--max-hops", "2")
+    assert bento("policy", "reach", *limits) == 0
+    assert sent(manager) == {"from": "dom0", "to": "@dispvm:work", "through": "s", "max_hops": 2}
+    assert "dom0    work      1     -  as the host\n" in capsys.readouterr().out
 
 
 def test_reach_goes_on_to_other_programs(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
@@ -177,28 +202,43 @@ def test_reach_goes_on_to_other_programs(manager: FakeManager, bento: Bento, cap
     graph = capsys.readouterr().out.splitlines()
     assert (graph[0], graph[-1]) == ("digraph reach {", "}")
     assert '  "random" -> "work" [label="s, t"];' in graph
+    assert '  "random" -> "vault" [label="u (you are asked)", style=dashed];' in graph
     assert not [line for line in graph if "dom0" in line]
     assert bento("policy", "reach", "--dot", "--from", "dom0") == 0
     assert '  "dom0" -> "work" [label="as the host"];' in capsys.readouterr().out
 
 
+def test_reach_is_a_picture_in_the_domains_colours(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
+    answer(manager, "Reach", REACH)
+    assert bento("policy", "reach", "--svg") == 0
+    picture = ElementTree.fromstring(capsys.readouterr().out)
+    words = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"random", "work", "vault", "by another kind, s, t"} <= words
+    assert "dom0" not in words
+    assert {"#3465a4", "#cc0000"} <= {one.get("fill") for one in picture.iter()}
+
+
 def test_nobody_is_an_answer_too(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
-    answer(manager, "Reach", {"fault": "a.policy:1:1: nonsense", "paths": [path("dom0", "work")], "links": []})
+    answer(manager, "Reach", {**REACH, "fault": "a.policy:1:1: nonsense", "paths": [path("dom0", "work")]})
     assert bento("policy", "reach") == 0
-    assert capsys.readouterr().out == "The policy is broken and denies every call: a.policy:1:1: nonsense\nNobody.\n"
+    said = capsys.readouterr()
+    assert said.out == "Nobody.\n"
+    assert said.err == "bento: the policy is broken and denies every call: a.policy:1:1: nonsense\n"
 
 
 def change(text: str, before: list[object], after: list[object]) -> dict[str, object]:
     return {"from": "random", "to": "work", "text": text, "before": before, "after": after}
 
 
-PLAIN = {"user": None, "autostart": True, "notify": False}
+PLAIN = {"user": None, "autostart": True, "notify": False, "asked": False, "chosen": False}
+ASKED = {**PLAIN, "asked": True}
 
 
 def test_a_diff_tells_the_fate_of_services(manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path) -> None:
     found = {
         "faults": {"old": None, "new": "a.policy:1:1: nonsense"},
         "allowed": [change("s", [], [PLAIN])],
+        "asked": [change("u", [PLAIN], [ASKED, {**ASKED, "chosen": True}])],
         "denied": [change("any service but s", [PLAIN], [])],
         "altered": [change("t", [PLAIN], [PLAIN, {**PLAIN, "user": "root"}])],
     }
@@ -207,18 +247,22 @@ def test_a_diff_tells_the_fate_of_services(manager: FakeManager, bento: Bento, c
     (tmp_path / "empty").mkdir()
     assert bento("policy", "diff", str(tmp_path / "empty"), str(tmp_path)) == 0
     assert sent(manager) == {"old": [], "new": [{"name": "a.policy", "text": "nonsense"}]}
+    user = "as its default user"
     assert capsys.readouterr().out == (
         "The new policy is broken and denies every call: a.policy:1:1: nonsense\n"
         "NOW      FROM    TO    SERVICES\n"
-        "allowed  random  work  s\n"
-        "denied   random  work  any service but s\n"
-        "altered  random  work  t: as its default user or as root; before as its default user\n"
+        f"allowed  random  work  s: {user}; before denied\n"
+        f"asked    random  work  u: {user}, if you agree or {user}, if you agree (it is the one chosen);"
+        f" before {user}\n"
+        f"denied   random  work  any service but s: denied; before {user}\n"
+        f"altered  random  work  t: {user} or as root; before {user}\n"
     )
     assert bento("policy", "diff", str(tmp_path), str(tmp_path), "--json") == 0
     assert json.loads(capsys.readouterr().out) == found
 
 
 def test_a_diff_of_the_same_says_so(manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path) -> None:
-    answer(manager, "Diff", {"faults": {"old": None, "new": None}, "allowed": [], "denied": [], "altered": []})
+    nothing: dict[str, object] = {"allowed": [], "asked": [], "denied": [], "altered": []}
+    answer(manager, "Diff", {"faults": {"old": None, "new": None}, **nothing})
     assert bento("policy", "diff", str(tmp_path), str(tmp_path)) == 0
-    assert capsys.readouterr().out == "The two allow and deny the same.\n"
+    assert capsys.readouterr().out == "The two make the same of every call.\n"

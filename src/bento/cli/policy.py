@@ -6,6 +6,7 @@ here and sent along, so that the manager opens no file that somebody names.
 
 import argparse
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 from bento.cli.exits import Code, Failed
 from bento.cli.harmless import harmless
 from bento.cli.manager import ADMIN, Manager, request
-from bento.cli.render import print_json, print_table
+from bento.cli.picture import Tie, draw
+from bento.cli.render import print_json, print_table, say
 from bento.wire.admin import MAX_REQUEST
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 
@@ -79,7 +81,7 @@ def explain(words: argparse.Namespace, manager: Manager) -> int:
     if found["allowed"]:
         print(f"It is allowed and goes to {found['target']}, {_terms(found)}.")
     elif "candidates" in found:
-        print(f"You are asked, and may send it to {' or '.join(found['candidates'])}, {_terms(found)}.")
+        print(f"You are asked, and may send it to {' or '.join(found['candidates'])}: {_terms(found)}.")
     else:
         print(harmless(found["sentence"]))
     if found["rule"]:
@@ -99,10 +101,10 @@ def _rule(rule: Json) -> str:
 
 def _terms(terms: Json) -> str:
     said = [f"as {terms['user']}" if terms["user"] else "as its default user"]
+    if terms["asked"]:
+        said.append("if you agree (it is the one chosen)" if terms["chosen"] else "if you agree")
     if not terms["autostart"]:
         said.append("if it runs already")
-    if terms.get("asked"):
-        said.append("if you agree")
     if terms["notify"]:
         said.append("and you are told")
     return ", ".join(said)
@@ -113,23 +115,25 @@ def _terms(terms: Json) -> str:
 
 def declare_reach(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Say who can reach whom by calls, directly or by way of others, with the shortest way for each."
+        "Say who can reach whom by calls, directly or by way of others: for each the way with the fewest hops, and the"
+        " way on which you are asked least."
     )
-    parser.add_argument("--to", metavar="D", dest="target", help="only ways to this domain")
-    parser.add_argument("--from", metavar="D", dest="source", help="only ways from this domain")
+    parser.add_argument("--to", metavar="D", dest="target", help="only ways to this domain, or @dispvm:D")
+    parser.add_argument("--from", metavar="D", dest="source", help="only ways from this domain, or @dispvm:D")
     parser.add_argument("--through", metavar="SERVICE", help="only by calls of this service")
     parser.add_argument("--max-hops", metavar="N", type=int, help="only ways of at most N calls one after the other")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one object: paths and the links that they are made of")
     output.add_argument("--dot", action="store_true", help="the links as a graph for Graphviz")
+    output.add_argument("--svg", action="store_true", help="the links as a picture, for a browser")
 
 
 def reach(words: argparse.Namespace, manager: Manager) -> int:
     if words.max_hops is not None and words.max_hops < 1:
         raise Failed("--max-hops takes a number from 1", Code.BAD_INPUT)
     asked = {
-        "from": words.source and DomainName.parse(words.source),
-        "to": words.target and DomainName.parse(words.target),
+        "from": words.source and _node(words.source),
+        "to": words.target and _node(words.target),
         "through": words.through and ServiceName.parse(words.through),
         "max_hops": words.max_hops,
     }
@@ -138,51 +142,69 @@ def reach(words: argparse.Namespace, manager: Manager) -> int:
         print_json(found)
         return Code.DONE
     # The host reaches everybody, which is no news: its own ways are shown to those who ask for them.
-    shown = [path["domains"] for path in found["paths"] if path["from"] != ADMIN or words.source == ADMIN]
-    if words.dot:
-        _print_graph(found, shown)
+    paths = [path for path in found["paths"] if path["from"] != ADMIN or words.source == ADMIN]
+    if found["fault"]:
+        say(f"the policy is broken and denies every call: {found['fault']}")
+    if words.dot or words.svg:
+        steps = {step for path in paths for step in pairwise(path["domains"])}
+        links = [link for link in found["links"] if (link["from"], link["to"]) in steps]
+        print(graph(links) if words.dot else _picture(links, found["domains"]), end="")
     else:
-        _print_ways(found, shown)
+        _print_ways(paths, found["links"])
     return Code.DONE
 
 
-def _print_graph(found: Json, shown: list[list[str]]) -> None:
-    used = {step for domains in shown for step in pairwise(domains)}
-    print("digraph reach {")
-    for link in found["links"]:
-        if (link["from"], link["to"]) in used:
-            print(f'  "{link["from"]}" -> "{link["to"]}" [label="{link["text"]}"];')
-    print("}")
+def _node(text: str) -> str:
+    """A domain, or `@dispvm:NAME`: a new disposable of one."""
+    base = text.removeprefix("@dispvm:")
+    return text.removesuffix(base) + DomainName.parse(base)
 
 
-def _print_ways(found: Json, shown: list[list[str]]) -> None:
-    if found["fault"]:
-        print(harmless(f"The policy is broken and denies every call: {found['fault']}"))
-    if not shown:
+def graph(links: list[Json]) -> str:
+    """For Graphviz. Names and services hold nothing that would end a quoted word."""
+    lines = [
+        f'  "{link["from"]}" -> "{link["to"]}" [label="{link["text"]}"{", style=dashed" if link["asked"] else ""}];\n'
+        for link in links
+    ]
+    return "".join(["digraph reach {\n", *lines, "}\n"])
+
+
+def _picture(links: list[Json], domains: list[Json]) -> str:
+    ties = [Tie(link["from"], link["to"], what, link["asked"]) for link in links for what in link["words"]]
+    return draw(ties, {domain["name"]: domain["colour"] for domain in domains}, "Who can reach whom")
+
+
+def _print_ways(paths: list[Json], links: list[Json]) -> None:
+    if not paths:
         print("Nobody.")
         return
+    quiet, asking = (_texts(link for link in links if link["asked"] == asked) for asked in (False, True))
+    rows = []
+    for path in paths:
+        domains = path["domains"]
+        ways = [quiet.get(step) or asking[step] for step in pairwise(domains)]
+        by = " -> ".join(f"[{way}] {end}" for way, end in zip(ways, domains[1:], strict=True))
+        hops, questions = str(path["hops"]), str(path["questions"] or "-")
+        rows.append([domains[0], domains[-1], hops, questions, ways[0] if len(ways) == 1 else by])
+    print_table(("FROM", "TO", "HOPS", "ASKS", "BY"), rows, right=("HOPS", "ASKS"))
+
+
+def _texts(links: Iterable[Json]) -> dict[tuple[str, str], str]:
+    """What joins each pair."""
     texts: dict[tuple[str, str], str] = {}
-    for link in found["links"]:
+    for link in links:
         ends = (link["from"], link["to"])
         texts[ends] = f"{texts[ends]}; {link['text']}" if ends in texts else link["text"]
-    rows = []
-    for domains in shown:
-        steps = list(pairwise(domains))
-        ways = [texts[step] for step in steps]
-        by = (
-            ways[0]
-            if len(ways) == 1
-            else " -> ".join(f"[{way}] {end}" for way, end in zip(ways, domains[1:], strict=True))
-        )
-        rows.append([domains[0], domains[-1], str(len(steps)), by])
-    print_table(("FROM", "TO", "HOPS", "BY"), rows, right=("HOPS",))
+    return texts
 
 
 # ---- diff ----------------------------------------------------------------------------------------
 
 
 def declare_diff(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Say what the policy NEW allows and denies that the policy OLD did not, among today's domains."
+    parser.description = (
+        "Say what the policy NEW makes of calls that OLD made something else of, among today's domains."
+    )
     parser.add_argument("old", metavar="OLD", help="a directory of policy files")
     parser.add_argument("new", metavar="NEW", help="another")
     parser.add_argument("--json", action="store_true", help="one object")
@@ -197,20 +219,20 @@ def diff(words: argparse.Namespace, manager: Manager) -> int:
         if fault:
             print(harmless(f"The {which} policy is broken and denies every call: {fault}"))
     rows = [
-        [fate, change["from"], change["to"], change["text"] + _on_terms(change)]
-        for fate in ("allowed", "denied", "altered")
+        [fate, change["from"], change["to"], f"{change['text']}: {_on_terms(change)}"]
+        for fate in ("allowed", "asked", "denied", "altered")
         for change in found[fate]
     ]
     if rows:
         print_table(("NOW", "FROM", "TO", "SERVICES"), rows)
     else:
-        print("The two allow and deny the same.")
+        print("The two make the same of every call.")
     return Code.DONE
 
 
 def _on_terms(change: Json) -> str:
-    before, after = (" or ".join(_terms(terms) for terms in change[when]) for when in ("before", "after"))
-    return f": {after}; before {before}" if before and after else ""
+    before, after = (" or ".join(_terms(terms) for terms in change[when]) or "denied" for when in ("before", "after"))
+    return f"{after}; before {before}"
 
 
 # ---- asking --------------------------------------------------------------------------------------

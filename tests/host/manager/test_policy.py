@@ -47,6 +47,8 @@ def test_an_allowed_call_is_explained_by_its_line_and_those_that_nearly_matched(
         "user": "root",
         "autostart": True,
         "notify": False,
+        "asked": False,
+        "chosen": False,
         "rule": {"file": "30-user.policy", "line": 2, "rule": "my.Note * random work allow user=root"},
         "nearly": [
             {
@@ -91,32 +93,37 @@ def test_bytes_that_are_no_text_are_found_where_they_are(shared: Home) -> None:
 
 def test_reach_tells_paths_and_their_links(shared: Home) -> None:
     found = ask(shared, "Reach", **{"from": "random", "to": "vault"})
-    assert found == {
-        "fault": None,
-        "paths": [{"from": "random", "to": "vault", "hops": 2, "domains": ["random", "work", "vault"]}],
-        "links": [
-            {
-                "from": "random",
-                "to": "work",
-                "kind": "calls",
-                "text": "my.Note (any other argument)",
-                "any_but": False,
-                "services": [{"service": "my.Note", "argument": "other"}],
-            },
-            {
-                "from": "work",
-                "to": "vault",
-                "kind": "calls",
-                "text": "my.Read",
-                "any_but": False,
-                "services": [{"service": "my.Read", "argument": "*"}],
-            },
-        ],
-    }
+    calls = {"kind": "calls", "asked": False, "any_but": False}
+    assert {domain["name"]: domain["colour"] for domain in found["domains"]}["dom0"] == "#000000"
+    assert found["fault"] is None
+    assert found["paths"] == [
+        {"from": "random", "to": "vault", "hops": 2, "questions": 0, "domains": ["random", "work", "vault"]}
+    ]
+    assert found["links"] == [
+        {
+            "from": "random",
+            "to": "work",
+            "text": "my.Note (any other argument)",
+            "words": ["my.Note (any other argument)"],
+            "services": [{"service": "my.Note", "argument": "other"}],
+            **calls,
+        },
+        {
+            "from": "work",
+            "to": "vault",
+            "text": "my.Read",
+            "words": ["my.Read"],
+            "services": [{"service": "my.Read", "argument": "*"}],
+            **calls,
+        },
+    ]
     assert ask(shared, "Reach", **{"from": "random", "to": "vault"}, max_hops=1)["paths"] == []
     assert ask(shared, "Reach", **{"from": "random", "to": "vault"}, through="my.Note")["paths"] == []
     by_host = ask(shared, "Reach", **{"from": "dom0", "to": "vault"})["links"]
-    assert by_host == [{"from": "dom0", "to": "vault", "kind": "command", "text": "as the host"}]
+    text = "as the host"
+    assert by_host == [
+        {"from": "dom0", "to": "vault", "kind": "command", "asked": False, "text": text, "words": [text]}
+    ]
 
 
 def test_a_broken_policy_lets_nobody_reach_anybody_and_says_so(shared: Home) -> None:
@@ -133,11 +140,12 @@ def test_a_diff_tells_what_changes_and_on_which_terms(shared: Home) -> None:
     old = [{"name": "a.policy", "text": "s * work vault allow\nt * work vault allow\n"}]
     new = [{"name": "a.policy", "text": "s * work vault allow user=root\nt * work random allow\n"}]
     found = ask(shared, "Diff", old=old, new=new)
-    plain = {"user": None, "autostart": True, "notify": False}
+    plain = {"user": None, "autostart": True, "notify": False, "asked": False, "chosen": False}
     t = {"text": "t", "any_but": False, "services": [{"service": "t", "argument": "*"}]}
     assert found == {
         "faults": {"old": None, "new": None},
         "allowed": [{"from": "work", "to": "random", **t, "before": [], "after": [plain]}],
+        "asked": [],
         "denied": [{"from": "work", "to": "vault", **t, "before": [plain], "after": []}],
         "altered": [
             {
@@ -170,6 +178,7 @@ def test_a_diff_tells_what_changes_and_on_which_terms(shared: Home) -> None:
         ("Explain", "{}", "text source"),
         ("Explain", '{"source": "-", "service": "s", "argument": "", "target": ""}', "not a domain name"),
         ("Reach", '{"to": "gone"}', "there is no domain 'gone'"),
+        ("Reach", '{"to": "@dispvm:work"}', "no disposable template"),
         ("Reach", '{"through": ""}', "not a service name"),
         ("Reach", '{"max_hops": 0}', "whole number from 1"),
         ("Reach", '{"max_hops": true}', "whole number from 1"),

@@ -7,14 +7,16 @@ one world. To move a line, split a file or spell a rule in another way is no cha
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from itertools import chain
 
+from bento.host.policy.decide import End
 from bento.host.policy.files import Policy, PolicyRules
+from bento.host.policy.outcomes import Outcomes, Terms
 from bento.host.policy.rules import Rule
 from bento.host.policy.services import Asked, Services, Vocabulary
-from bento.host.policy.space import Outcomes, Pairs, Space, Terms, by_pair, union
+from bento.host.policy.space import Pairs, Space, by_pair, union
 from bento.host.policy.world import World
-from bento.wire.names import DomainName
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class Change:
     More than one of them where it is up to the caller, by the target it names.
     """
 
-    source: DomainName
-    target: DomainName
+    source: End
+    target: End
     services: Services
     before: tuple[Terms, ...]
     after: tuple[Terms, ...]
@@ -36,11 +38,13 @@ class Diff:
     """By source and target each. A broken policy denies everything, and that is what it is compared as."""
 
     allowed: tuple[Change, ...]
-    """Denied before."""
+    """Without asking. Before they were denied, or the person was asked."""
+    asked: tuple[Change, ...]
+    """Only if the person agrees. Before they were denied, or allowed without asking."""
     denied: tuple[Change, ...]
-    """Allowed before."""
+    """Before they were allowed, or the person was asked."""
     altered: tuple[Change, ...]
-    """Allowed before and after, but on other terms."""
+    """Allowed before and after, or asked about, but on other terms."""
 
 
 def diff(old: Policy, new: Policy, world: World) -> Diff:
@@ -51,19 +55,36 @@ def diff(old: Policy, new: Policy, world: World) -> Diff:
     was, becomes = Outcomes(space, before), Outcomes(space, after)
     changed: dict[tuple[tuple[Terms, ...], tuple[Terms, ...]], dict[Asked, Pairs]] = defaultdict(dict)
     for asked in vocabulary.asked():
-        for terms, pairs in _changed(was.allowed(asked), becomes.allowed(asked)).items():
+        for terms, pairs in _changed(was.of(asked), becomes.of(asked)).items():
             changed[terms][asked] = pairs
     changes = [
         Change(source, target, services, *terms)
         for terms, pairs in changed.items()
         for (source, target), services in by_pair(space, vocabulary, pairs).items()
     ]
-    changes.sort(key=lambda change: (change.source, change.target, change.before, change.after))
-    return Diff(
-        tuple(change for change in changes if not change.before),
-        tuple(change for change in changes if not change.after),
-        tuple(change for change in changes if change.before and change.after),
-    )
+    changes.sort(key=lambda change: (str(change.source), str(change.target), change.before, change.after))
+    fates = {fate: tuple(change for change in changes if _fate(change) is fate) for fate in _Fate}
+    return Diff(fates[_Fate.ALLOWED], fates[_Fate.ASKED], fates[_Fate.DENIED], fates[_Fate.ALTERED])
+
+
+class _Fate(Enum):
+    """`ALTERED` apart, what becomes of a call at the most: the caller picks the target, and with it the terms."""
+
+    ALLOWED = "allowed"
+    ASKED = "asked"
+    DENIED = "denied"
+    ALTERED = "altered"
+
+
+def _fate(change: Change) -> _Fate:
+    before, after = _best(change.before), _best(change.after)
+    return _Fate.ALTERED if before is after else after
+
+
+def _best(terms: tuple[Terms, ...]) -> _Fate:
+    if not terms:
+        return _Fate.DENIED
+    return _Fate.ASKED if all(one.asked for one in terms) else _Fate.ALLOWED
 
 
 def _rules(policy: Policy) -> tuple[Rule, ...]:

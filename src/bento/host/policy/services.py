@@ -1,10 +1,8 @@
 """Sets of services and arguments, as a policy can tell them apart and as a person reads them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 
 from bento.host.policy.rules import Rule
 from bento.wire.names import ServiceArgument, ServiceName
@@ -30,6 +28,7 @@ class Vocabulary:
         for rule in rules:
             if rule.service is not None:
                 self._arguments[rule.service].update(() if rule.argument is None else (rule.argument,))
+        self._spans: dict[tuple[ServiceName, str], Span] = {}
         if also is not None:
             self._arguments[also].update(())
 
@@ -44,17 +43,27 @@ class Vocabulary:
             yield Asked(service, argument)
         yield Asked(service, None)
 
-    def services(self, but: bool, listed: Iterable[Asked]) -> "Services":
+    def services(self, but: bool, listed: Sequence[Asked]) -> "Services":
         """Those `listed`, in the order of `asked`; or, with `but`, all that are not."""
         spans: list[Span] = []
-        named = [(one.service, one.argument) for one in listed if one.service is not None]
-        for service, pieces in groupby(named, key=itemgetter(0)):
-            arguments = [argument for _, argument in pieces]
-            if len(arguments) > len(self._arguments[service]):
-                spans.append(Span(service, "*"))
+        at = 0
+        while at < len(listed) and (service := listed[at].service) is not None:
+            last = at + len(self._arguments[service])
+            if last < len(listed) and listed[last].service == service:  # all its pieces are there
+                spans.append(self._span(service, "*"))
+                at = last + 1
             else:
-                spans += [Span(service, "other" if one is None else f"+{one}") for one in arguments]
+                argument = listed[at].argument
+                spans.append(self._span(service, "other" if argument is None else f"+{argument}"))
+                at += 1
         return Services(but, tuple(spans))
+
+    def _span(self, service: ServiceName, argument: str) -> "Span":
+        """One of a few, each of which is wanted many times."""
+        key = (service, argument)
+        if key not in self._spans:
+            self._spans[key] = Span(service, argument)
+        return self._spans[key]
 
 
 @dataclass(frozen=True, slots=True)

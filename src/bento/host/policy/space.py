@@ -5,184 +5,195 @@ all others fare alike. So `Asked` is a service and an argument that the policy
 names, or "any other", and to look at each `Asked` is to look at every call.
 
 Who calls whom is a set of pairs, kept as one large integer: a bit for each
-source and target, row by row. A rule then decides all pairs it matches in a
-handful of operations on integers; rules for the service `*` are gone
-through once and not again for each service. To ask `decide` about each
-call of 200 domains under 5,000 rules would take hours.
-`tests/host/policy/test_reach.py` holds the outcome against `decide`.
+source and target, row by row. A rule then matches all its pairs in a
+handful of operations on integers. `tests/host/policy/test_space.py` holds
+what comes of it (`outcomes.py`) against `decide`.
 
 The admin domain is a target here and never a source: what a person does from
-the host is not asked of the policy.
+the host is not asked of the policy. A disposable that is yet to be made is
+both: whatever calls a new disposable of that base could make, it is taken to
+make (`with_disposables`). Which domains run today is left aside.
 """
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import compress
+from typing import assert_never
 
-from bento.host.model.domain import ADMIN
-from bento.host.policy.rules import Ask, Deny, Destination, Identified, Rule, Selector
+from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.policy.decide import End
+from bento.host.policy.rules import Deny, Destination, DisposableOf, Identified, Named, OwnDisposable, Rule, Selector
 from bento.host.policy.services import OTHER, Asked, Services, Vocabulary
-from bento.host.policy.world import Keyword, Party, World
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Terms:
-    """How an allowed call is made. `user` is empty for the target's default user. `asked`: if the person agrees."""
-
-    user: UserName | str
-    autostart: bool
-    notify: bool
-    asked: bool = False
-
+from bento.host.policy.world import DefaultDisposable, Disposable, Keyword, Party, World
+from bento.wire.names import DomainName
 
 Pairs = int
 """A set of (source, target) as `Space` packs it."""
 
+Callers = int
+"""A set of sources: the lowest bit of the row of each."""
+
+
+def with_disposables(world: World) -> World:
+    """`world`, and for each base a disposable of it as if it existed, under a name that no domain can have.
+
+    It has the tags and the default of its base, as those that the manager makes.
+    What such a one is tagged with for the sake of who had it made, it lacks.
+    """
+    made = {
+        stand_in(Disposable(base)): replace(
+            facts, klass=DomainClass.DISPOSABLE, uuid=None, template_for_dispvms=False, base=base
+        )
+        for base, facts in world.domains.items()
+        if base != ADMIN and facts.template_for_dispvms
+    }
+    return World({**world.domains, **made})
+
+
+def stand_in(node: End) -> DomainName:
+    """The name that `node` has in the world `with_disposables`."""
+    return DomainName(str(node)) if isinstance(node, Disposable) else node
+
 
 class Space:
-    """The pairs of one world: an integer of a row a party, and in each row a bit a party and one to spare."""
+    """The pairs of one world: an integer of a row a node, and in each row a bit a party and one to spare.
+
+    The parties are the nodes (domains, then new disposables), then `@dispvm` and `@default`, which are targets only.
+    """
 
     def __init__(self, world: World) -> None:
-        self._world = world
-        self.names = sorted({ADMIN, *world.domains})
-        self._places = {name: at for at, name in enumerate(self.names)}
-        self._parties: list[Party] = [*self.names, Keyword.DEFAULT]
-        self._width = len(self._parties)
-        self._stride = self._width + 1
-        self._row = (1 << self._width) - 1
-        callers = [at for at, name in enumerate(self.names) if name != ADMIN]
-        self._first = _mask(at * self._stride for at in callers)
-        """The lowest bit of each caller's row."""
-        self.every: Pairs = self._first * self._row
-        itself = _mask(at * self._stride + at for at in callers)
-        nowhere = self._first << (self._width - 1)
-        self._landing = self.every & ~itself & ~nowhere
-        """Pairs that a call can end at: a domain that exists and is not the caller."""
-        self._parts: dict[Selector, int] = {}
+        self._world = with_disposables(world)
+        domains = sorted({ADMIN, *world.domains})
+        self.nodes: list[End] = [*domains, *(Disposable(base) for base in domains if world.makes_disposables(base))]
+        self._places = {node: at for at, node in enumerate(self.nodes)}
+        self._own = len(self.nodes)
+        self._parties: list[tuple[int, Party]] = [*enumerate(self.nodes), (self._own + 1, Keyword.DEFAULT)]
+        """By their column; `@dispvm` is another party for each source."""
+        self._stride = len(self.nodes) + 3
+        self._row = (1 << (self._stride - 1)) - 1
+        self._callers = {at * self._stride: stand_in(node) for at, node in enumerate(self.nodes) if node != ADMIN}
+        """By the lowest bit of the row of each."""
+        self._first: Callers = _mask(self._callers)
+        self._own_bases: dict[DomainName | None, Callers] = defaultdict(int)
+        """What `@dispvm` means to whom."""
+        for bit, name in self._callers.items():
+            self._own_bases[self._world.default_disposable(name).base] |= 1 << bit
+        itself = _mask(at * self._stride + at for at, node in enumerate(self.nodes) if isinstance(node, DomainName))
+        self._landing = self._first * _mask(range(self._own)) & ~itself
+        """Pairs that a call can end at: a domain that exists and is not the caller, or a new disposable."""
+        self._existing = self._first * _mask(range(len(domains)))
+        self._seen = self._first * _mask(at for at, node in enumerate(self.nodes) if not self._is_internal(node))
+        """Whom a person may be offered."""
+        self._sources: dict[Selector, Callers] = {}
+        self._targets: dict[Selector, int] = {}
         self._matched: dict[tuple[Selector, Selector], Pairs] = {}
 
     def matches(self, rule: Rule) -> Pairs:
         """Who calls whom when `rule` matches, as far as that is up to source and target."""
         columns = (rule.source, rule.target)
         if columns not in self._matched:
-            sources = _mask(at * self._stride for at in bits(self._part(rule.source))) & self._first
-            self._matched[columns] = sources * self._part(rule.target)
+            sources = self.calling(rule.source)
+            pairs = sources * self._meant(rule.target)
+            for base, callers in self._own_bases.items():
+                if rule.target.matches(DefaultDisposable(base), self._world):
+                    pairs |= (sources & callers) << self._own
+            self._matched[columns] = pairs
         return self._matched[columns]
 
-    def ends(self, wanted: Pairs, way: "Way") -> Pairs:
-        """Where calls end: at whom each source `wanted`, or all at the way's target; never at nobody or at itself.
+    def offers(self, rule: Rule) -> Pairs:
+        """Who may, or may not, be sent to whom by `rule` when a person is asked."""
+        if isinstance(rule.action, Deny) or rule.action.target is None:
+            return self.matches(rule)
+        return self._sent(self.calling(rule.source), rule.action.target)
 
-        A disposable that is to be made is nobody yet. A person who is asked without a `target=` may choose: here
-        from all that exist, which is more than they are offered.
+    def ends(self, wanted: Pairs, target: Destination | None, *, autostart: bool) -> Pairs:
+        """Where calls end: at whom each source `wanted`, or all at `target`; never at nobody or at itself.
+
+        Without `autostart` never at a disposable, which does not run before it is called.
         """
-        if way.target is None and not way.terms.asked:
-            return wanted & self._landing
+        sent = wanted if target is None else self._sent(self.who(wanted), target)
+        ends = self._settled(sent) & self._landing
+        return ends if autostart else ends & self._existing
+
+    def choice(self, sources: Callers, offered: Pairs, *, autostart: bool) -> Pairs:
+        """Where a person may send a call of `sources`, of what the rules have `offered` to all."""
+        own = offered & (self._first << self._own)
+        for base, callers in self._own_bases.items():
+            if base is not None and self._is_internal(base):
+                own &= ~(callers << self._own)
+        named = offered & self._seen
+        return self.ends((named | own) & self.whole(sources), None, autostart=autostart)
+
+    def who(self, pairs: Pairs) -> Callers:
+        """Those who call somebody."""
         # Adding all ones to a row carries into its spare bit if and only if the row has a bit set.
-        sources = ((wanted + self._first * self._row) >> self._width) & self._first
-        if way.target is None:
-            return sources * self._row & self._landing
-        target = self._world.identified(way.target.uuid) if isinstance(way.target, Identified) else way.target
-        if not isinstance(target, DomainName) or target not in self._places:
-            return 0
-        return sources << self._places[target] & self._landing
+        return ((pairs + self.whole(self._first)) >> (self._stride - 1)) & self._first
+
+    def whole(self, sources: Callers) -> Pairs:
+        """From each of `sources` to every party."""
+        return sources * self._row
+
+    def calling(self, selector: Selector) -> Callers:
+        if selector not in self._sources:
+            found = (bit for bit, name in self._callers.items() if selector.matches(name, self._world))
+            self._sources[selector] = _mask(found)
+        return self._sources[selector]
+
+    def between(self, source: Selector, target: Selector) -> Pairs:
+        """From all nodes that `source` means to all that `target` means, but for calls to oneself."""
+        return self.calling(source) * self._meant(target) & self._landing
 
     def rows(self, pairs: Pairs) -> Iterator[tuple[int, int]]:
-        """Each source with a target, as its place in `names`, and its targets, a bit for each of `names`."""
-        for source in range(len(self.names)):
+        """Each source with a target, as its place in `nodes`, and its targets, a bit for each of `nodes`."""
+        for source in range(len(self.nodes)):
             if row := pairs & self._row:
                 yield source, row
             pairs >>= self._stride
 
-    def pairs(self, pairs: Pairs) -> Iterator[tuple[DomainName, DomainName]]:
+    def pairs(self, pairs: Pairs) -> Iterator[tuple[End, End]]:
         for source, row in self.rows(pairs):
             for target in bits(row):
-                yield self.names[source], self.names[target]
+                yield self.nodes[source], self.nodes[target]
 
-    def _part(self, selector: Selector) -> int:
-        """The parties that `selector` matches."""
-        if selector not in self._parts:
-            found = (at for at, party in enumerate(self._parties) if selector.matches(party, self._world))
-            self._parts[selector] = _mask(found)
-        return self._parts[selector]
+    def _meant(self, selector: Selector) -> int:
+        """The columns that `selector` matches, whoever calls."""
+        if selector not in self._targets:
+            self._targets[selector] = _mask(
+                column for column, party in self._parties if selector.matches(party, self._world)
+            )
+        return self._targets[selector]
 
+    def _sent(self, sources: Callers, target: Destination) -> Pairs:
+        """Each of `sources` with whom `target=` means, if it means anybody."""
+        node: End | None
+        match target:
+            case OwnDisposable():
+                return sources << self._own
+            case DomainName():
+                node = target
+            case Identified(uuid):
+                node = self._world.identified(uuid)
+            case DisposableOf(base):
+                name = base.name if isinstance(base, Named) else self._world.identified(base.uuid)
+                node = name and Disposable(name)
+            case never:
+                assert_never(never)
+        return sources << self._places[node] if node in self._places else 0
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """What a rule that allows or asks makes of a call."""
+    def _settled(self, pairs: Pairs) -> Pairs:
+        """With `@dispvm` as what it means to each source; to some it means nothing."""
+        for base, callers in self._own_bases.items():
+            if base is not None and (place := self._places.get(Disposable(base))) is not None:
+                pairs |= ((pairs >> self._own) & callers) << place
+        return pairs
 
-    terms: Terms
-    target: Destination | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """A rule that names its service. `at` is its place in the policy; `way` None means that it denies."""
-
-    at: int
-    argument: ServiceArgument | None
-    matches: Pairs
-    way: Way | None
-
-
-class Outcomes:
-    """What `rules` make of every call in `space`. Those for the service `*` are for any argument, by the grammar."""
-
-    def __init__(self, space: Space, rules: Iterable[Rule]) -> None:
-        self._space = space
-        self._own: dict[ServiceName | None, list[_Own]] = defaultdict(list)
-        self._places: list[int] = []
-        """Of the rules for `*` that decide anything."""
-        self._decided: list[Pairs] = [0]
-        """By the rules for `*` before each of those places, then by all of them."""
-        self._ways: dict[Way, Pairs] = {}
-        """Where the rules for `*` are all there are."""
-        for at, rule in enumerate(rules):
-            matches, way = space.matches(rule), _way(rule)
-            if rule.service is not None:
-                self._own[rule.service].append(_Own(at, rule.argument, matches, way))
-            elif hit := matches & ~self._decided[-1]:
-                self._places.append(at)
-                self._decided.append(self._decided[-1] | hit)
-                _add(self._ways, way, hit)
-        self._ends = {way: space.ends(hit, way) for way, hit in self._ways.items()}
-
-    def allowed(self, asked: Asked) -> dict[Terms, Pairs]:
-        """Who gets through to whom, and how, whichever target it has to name for that."""
-        ways: dict[Way, Pairs] = {}
-        taken = 0
-        for own in self._own.get(asked.service, ()):
-            if own.argument in (None, asked.argument):
-                hit = own.matches & ~(taken | self._decided[bisect_left(self._places, own.at)])
-                taken |= hit
-                _add(ways, own.way, hit)
-        allowed: dict[Terms, Pairs] = {}
-        for way, hit in ways.items():
-            allowed[way.terms] = allowed.get(way.terms, 0) | self._space.ends(hit, way)
-        for way, hit in self._ways.items():
-            ends = self._space.ends(hit & ~taken, way) if hit & taken else self._ends[way]
-            allowed[way.terms] = allowed.get(way.terms, 0) | ends
-        return {terms: pairs for terms, pairs in allowed.items() if pairs}
+    def _is_internal(self, node: End) -> bool:
+        facts = self._world.facts(node.base if isinstance(node, Disposable) else node)
+        return facts is not None and facts.internal
 
 
-def _way(rule: Rule) -> Way | None:
-    action = rule.action
-    if isinstance(action, Deny):
-        return None
-    terms = Terms(action.user or "", action.autostart, action.notify, isinstance(action, Ask))
-    return Way(terms, action.target)
-
-
-def _add(ways: dict[Way, Pairs], way: Way | None, hit: Pairs) -> None:
-    if way is not None:
-        ways[way] = ways.get(way, 0) | hit
-
-
-def by_pair(
-    space: Space, vocabulary: Vocabulary, pairs: Mapping[Asked, Pairs]
-) -> dict[tuple[DomainName, DomainName], Services]:
+def by_pair(space: Space, vocabulary: Vocabulary, pairs: Mapping[Asked, Pairs]) -> dict[tuple[End, End], Services]:
     """The same the other way round: for each pair, its services. An `Asked` that is missing has no pairs.
 
     A pair that has `OTHER`, which is every service but those that somebody
@@ -197,23 +208,26 @@ def by_pair(
             unlike[source].append((asked, row))
     told: dict[tuple[bool, tuple[Asked, ...]], Services] = {}
     found = {}
-    for source, name in enumerate(space.names):
-        for target, listed in _columns(unlike[source], len(space.names)):
+    for source, node in enumerate(space.nodes):
+        for target, listed in _columns(unlike[source], len(space.nodes)):
             but = bool(whole.get(source, 0) >> target & 1)
             if but or listed:
                 if (but, listed) not in told:
                     told[but, listed] = vocabulary.services(but, listed)
-                found[name, space.names[target]] = told[but, listed]
+                found[node, space.nodes[target]] = told[but, listed]
     return found
+
+
+DIGITS = bytes.maketrans(b"01", b"\0\1")
 
 
 def _columns(rows: list[tuple[Asked, int]], width: int) -> Iterator[tuple[int, tuple[Asked, ...]]]:
     """For each place of a row, whose rows have its bit set. By way of text: there Python turns rows into columns."""
     asked = [one for one, _ in rows]
-    texts = [f"{row:0{width}b}"[::-1].encode() for _, row in rows]
+    texts = [f"{row:0{width}b}"[::-1].encode().translate(DIGITS) for _, row in rows]
     columns = zip(*texts, strict=True) if texts else ((),) * width
     for place, column in enumerate(columns):
-        yield place, tuple(compress(asked, (digit == ord("1") for digit in column)))
+        yield place, tuple(compress(asked, column))
 
 
 def bits(mask: int) -> Iterator[int]:

@@ -7,19 +7,23 @@ done in a thread beside the loop, on frozen values.
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TypeVar, assert_never
 
 from bento.host.manager.methods.kinds import Manager, Method, Reply
-from bento.host.model.errors import Invalid
+from bento.host.model.domain import LABELS
+from bento.host.model.errors import Invalid, NoSuch
+from bento.host.model.inventory import DomainRecord
 from bento.host.policy.check import Finding, check
-from bento.host.policy.decide import Allowed, Asking, Call, Denied
+from bento.host.policy.decide import Allowed, Asking, Call, Denied, End
 from bento.host.policy.diff import Change, diff
 from bento.host.policy.explain import explain
 from bento.host.policy.files import Policy, PolicyBroken, assemble
-from bento.host.policy.reach import Calls, Link, Path, reach
+from bento.host.policy.outcomes import Terms
+from bento.host.policy.reach import Calls, Ground, Link, Path, reach
 from bento.host.policy.rules import Rule
 from bento.host.policy.services import Services
-from bento.host.policy.space import Terms
+from bento.host.policy.world import Disposable, World
 from bento.wire.admin import Request
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
@@ -69,20 +73,20 @@ async def check_policy(manager: Manager, request: Request) -> Reply:
 
 
 async def reach_domains(manager: Manager, request: Request) -> Reply:
-    """`{"from", "to", "through", "max_hops"}`, each of which may be left out -> the paths, and their links."""
+    """`{"from", "to", "through", "max_hops"}`, each of which may be left out -> paths, their links, all domains."""
     asked = _object(request, "from", "to", "through", "max_hops")
-    source, target = _domain(manager, asked, "from"), _domain(manager, asked, "to")
+    world = manager.calls.world()
+    source, target = _node(world, asked, "from"), _node(world, asked, "to")
     through = _parsed(ServiceName.parse, asked, "through") if "through" in asked else None
     max_hops = asked.get("max_hops")
     # A bool is an int to Python, and no number to anybody else.
     if max_hops is not None and (not isinstance(max_hops, int) or isinstance(max_hops, bool) or max_hops < 1):
         raise Invalid("max_hops is a whole number from 1")
-    policy = manager.calls.policy()
-    found = await asyncio.to_thread(
-        reach, policy, manager.calls.world(), source=source, target=target, through=through, max_hops=max_hops
-    )
+    ground = Ground(manager.calls.policy(), world)
+    found = await asyncio.to_thread(reach, ground, source=source, target=target, through=through, max_hops=max_hops)
     said = {
-        "fault": _fault(policy),
+        "fault": _fault(ground.policy),
+        "domains": [_domain(record) for record in sorted(manager.inventory, key=lambda record: record.name)],
         "paths": [_path(path) for path in found.paths],
         "links": [_link(link) for link in found.links],
     }
@@ -90,13 +94,14 @@ async def reach_domains(manager: Manager, request: Request) -> Reply:
 
 
 async def diff_policies(manager: Manager, request: Request) -> Reply:
-    """`{"old", "new"}`, each a list of `{"name", "text"}` -> what is newly allowed, denied, and otherwise allowed."""
+    """`{"old", "new"}`, each a list of `{"name", "text"}` -> what is newly allowed, asked, denied; and what altered."""
     asked = _object(request, "old", "new")
     old, new = _policy(asked, "old"), _policy(asked, "new")
     found = await asyncio.to_thread(diff, old, new, manager.calls.world())
     said = {
         "faults": {"old": _fault(old), "new": _fault(new)},
         "allowed": [_change(change) for change in found.allowed],
+        "asked": [_change(change) for change in found.asked],
         "denied": [_change(change) for change in found.denied],
         "altered": [_change(change) for change in found.altered],
     }
@@ -133,8 +138,24 @@ def _parsed(parse: Callable[[str], T], asked: Json, key: str) -> T:
         raise Invalid(str(error)) from None
 
 
-def _domain(manager: Manager, asked: Json, key: str) -> DomainName | None:
-    return manager.inventory.get(_parsed(DomainName.parse, asked, key)).name if key in asked else None
+def _node(world: World, asked: Json, key: str) -> End | None:
+    """A domain's name, or `@dispvm:NAME`."""
+    if key not in asked:
+        return None
+    text = _text(asked, key)
+    try:
+        name = DomainName.parse(text.removeprefix("@dispvm:"))
+    except WireError as error:
+        raise Invalid(str(error)) from None
+    if not world.has(name):
+        raise NoSuch(f"there is no domain '{name}'; 'bento ls' shows those there are")
+    if name == text:
+        return name
+    if not world.makes_disposables(name):
+        raise Invalid(
+            f"'{name}' is no disposable template; 'bento prefs {name} template_for_dispvms True' makes it one"
+        )
+    return Disposable(name)
 
 
 def _policy(asked: Json, key: str) -> Policy:
@@ -170,15 +191,26 @@ def _finding(found: Finding) -> Json:
     return {"oddity": found.oddity.value, **place, "sentence": found.sentence}
 
 
+def _domain(record: DomainRecord) -> Json:
+    label = record.domain.label
+    rgb = next((known.rgb for known in LABELS if known.name == label), 0)
+    return {"name": record.name, "label": label, "colour": f"#{rgb:06x}"}
+
+
 def _path(path: Path) -> Json:
-    return {"from": path.domains[0], "to": path.domains[-1], "hops": path.hops, "domains": path.domains}
+    domains = [str(node) for node in path.domains]
+    ends = {"from": domains[0], "to": domains[-1]}
+    return {**ends, "hops": path.hops, "questions": path.questions, "domains": domains}
 
 
 def _link(link: Link) -> Json:
-    ends = {"from": link.source, "to": link.target, "text": str(link.means)}
-    if isinstance(link.means, Calls):
-        return {**ends, "kind": "calls", **_services(link.means.services)}
-    return {**ends, "kind": "command"}
+    means = link.means
+    ends = {"from": str(link.source), "to": str(link.target), "kind": means.kind, "asked": means.asked}
+    if not isinstance(means, Calls):
+        return {**ends, "text": str(means), "words": [str(means)]}
+    plain = [span.service for span in means.services.spans if means.is_plain(span)]
+    marks = {} if means.contracts is None else {"plain": sorted(set(plain))}
+    return {**ends, "text": str(means), "words": means.words(), **_services(means.services), **marks}
 
 
 def _services(services: Services) -> Json:
@@ -188,8 +220,8 @@ def _services(services: Services) -> Json:
 
 def _change(change: Change) -> Json:
     return {
-        "from": change.source,
-        "to": change.target,
+        "from": str(change.source),
+        "to": str(change.target),
         "text": str(change.services),
         **_services(change.services),
         "before": [_terms(terms) for terms in change.before],
@@ -198,8 +230,7 @@ def _change(change: Change) -> Json:
 
 
 def _terms(terms: Terms) -> Json:
-    said: Json = {"user": terms.user or None, "autostart": terms.autostart, "notify": terms.notify}
-    return {**said, "asked": True} if terms.asked else said
+    return asdict(terms) | {"user": terms.user or None}
 
 
 METHODS: dict[str, Method] = {
