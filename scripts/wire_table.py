@@ -13,7 +13,7 @@ from typing import get_type_hints
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE / "src"))
 
-from bento.wire import admin, calls, channel, control, frames, rpc  # noqa: E402  # found by the line above
+from bento.wire import admin, calls, channel, contract, control, frames, rpc  # noqa: E402  # found by the line above
 from bento.wire.layout import Blob, Message, Number, Rest, Sender, Text  # noqa: E402
 from bento.wire.names import Name  # noqa: E402
 
@@ -52,6 +52,13 @@ Who may say what of a call, and when; the caller of a call is the end that asked
 Packets. *Host* is the manager, *guest* the broker.
 
 {_table(control.MESSAGES)}
+
+## A call's contract (`wire/contract.py`)
+
+Frames, one after the other in `Open`'s field `contract`: `Terms`, then steps, which name one another by their place.
+The manager makes it and the broker runs it; nobody else sees one.
+
+{_table(contract.STEPS)}
 
 ## The Admin API (`wire/admin.py`)
 

@@ -22,13 +22,26 @@ MAY_IMPORT = {
     "bento.host.broker": ("bento.host.jail", "bento.wire"),
     "bento.host.model": ("bento.wire",),
     "bento.host.policy": ("bento.host.model", "bento.wire"),
+    "bento.host.contract": ("bento.host.model", "bento.wire"),
     "bento.host.ports": ("bento.host.model", "bento.wire"),
-    "bento.host.drivers": ("bento.host.ports", "bento.host.policy", "bento.host.model", "bento.wire"),
-    "bento.host.manager": ("bento.host.ports", "bento.host.policy", "bento.host.model", "bento.wire"),
+    "bento.host.drivers": (
+        "bento.host.ports",
+        "bento.host.policy",
+        "bento.host.contract",
+        "bento.host.model",
+        "bento.wire",
+    ),
+    "bento.host.manager": (
+        "bento.host.ports",
+        "bento.host.policy",
+        "bento.host.contract",
+        "bento.host.model",
+        "bento.wire",
+    ),
 }
 """Rules 1 to 4, room by room. What the manager's `__main__` may do more has a test of its own."""
 
-PURE = ("bento.wire", "bento.host.model", "bento.host.policy")
+PURE = ("bento.wire", "bento.host.model", "bento.host.policy", "bento.host.contract")
 EFFECTS = ("os", "socket", "subprocess", "threading", "asyncio", "time", "random")
 
 

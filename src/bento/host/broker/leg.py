@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from bento.host.broker.loop import Line, Loop
 from bento.wire.calls import LEGAL, Role, Stage
+from bento.wire.contract import Follower
 from bento.wire.control import Blame
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
@@ -43,6 +44,8 @@ class Leg:
         """The call is over; what is left is to write."""
         self.fault = Blame.NOBODY, ""
         """Who is to blame for how the call ended."""
+        self.follower: Follower | None = None
+        """Holds both sides to the contract of the service, if it has one."""
 
     # From the peer
 

@@ -16,6 +16,7 @@ from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
 from bento.host.broker.waiting import Waiting
 from bento.wire.calls import Calls, Role
+from bento.wire.contract import Broken, Follower, Said
 from bento.wire.control import MAX_SENTENCE, Asked, Blame, Open, Over
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
@@ -75,7 +76,9 @@ class Relay:
                 self._tokens[call] = request.token
             what = request.service, request.argument, request.source, request.target
             self._channel.say(Serve(call, *what, request.user, request.rows, request.columns))
-            self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._stirred.append)
+            leg = self._legs[call] = Leg(self._loop, sock, call, Role.SERVER, self._stirred.append)
+            if request.contract:
+                leg.follower = Follower(request.contract)
 
     def connect(self, token: int, sock: socket.socket) -> None:
         """The guest's call may be; `sock` leads to its server, who learns of it if the guest gave up meanwhile."""
@@ -115,12 +118,15 @@ class Relay:
                 self._ask_waiting()
             case Data(call) | Eof(call):
                 leg = self._legs[call]
-                leg.put(untrusted)
-                self._flush(leg)
+                allowed = self._judge(leg, leg.guest, untrusted)
+                if isinstance(allowed, Data | Eof):
+                    leg.put(allowed)
+                    self._flush(leg)
             case Window(call):
                 self._schedule(self._legs[call])
             case Exit(call, code):
-                self._finish(call, code)
+                if self._judge(self._legs[call], Role.SERVER, untrusted):
+                    self._finish(call, code)
             case Drop(call):
                 self._asked.pop(call, None)
                 self._finish(call, ExitCode.FAULT, "the service is gone without an exit code")
@@ -186,6 +192,8 @@ class Relay:
                     if not self._pass_on(leg, Stream(stream), payload):
                         return
                 case Eof(_, stream):
+                    if not self._judge(leg, leg.guest.other, message):
+                        return
                     self._say(Eof(leg.call, stream))
                 case Resize(_, rows, columns):
                     self._channel.say(Resize(leg.call, rows, columns))
@@ -204,12 +212,32 @@ class Relay:
         credit = self._calls.sendable(leg.call, stream)
         now, later = payload[:credit], payload[credit:]
         if now:
-            self._say(Data(leg.call, stream, now))
+            allowed = self._judge(leg, leg.guest.other, Data(leg.call, stream, now))
+            if not isinstance(allowed, Data):
+                return False
+            if allowed.payload:
+                self._say(allowed)
         leg.held = Data(0, stream, later) if later else None
         if later and leg.line.hung_up and leg.guest is Role.SERVER:
             # A caller that is gone waits for nobody. (A server that is gone may have said all, to the exit code.)
             self._drop(leg, "the caller is gone")
         return not later
+
+    def _judge(self, leg: Leg, role: Role, untrusted: Said) -> Said | None:
+        """What its contract lets pass of what one side says; None when the call was cut for it."""
+        if leg.follower is None:
+            return untrusted
+        try:
+            allowed = leg.follower.hear(role, untrusted)
+        except Broken as broken:
+            leg.fault = Blame.CALLER if broken.blame is Role.CALLER else Blame.SERVER, f"contract broken: {broken}"
+            if leg.call in self._calls:  # else the guest has ended it itself
+                self._say(Drop(leg.call))
+            self._finish(leg.call, ExitCode.FAULT)
+            return None
+        if isinstance(untrusted, Data) and isinstance(allowed, Data) and role is leg.guest:
+            self._grant(leg.call, untrusted.stream, len(untrusted.payload) - len(allowed.payload))
+        return allowed
 
     def _drop(self, leg: Leg, fault: str) -> None:
         """The leg's other end is gone, or talks nonsense: the guest learns that, whatever else waits."""
@@ -222,10 +250,13 @@ class Relay:
 
     def _flush(self, leg: Leg) -> None:
         for stream, size in leg.flush():
-            if window := self._calls.consumed(leg.call, Stream(stream), size):
-                self._channel.say(window)
+            self._grant(leg.call, stream, size)
         if leg.finished:
             self._close(leg)
+
+    def _grant(self, call: int, stream: int, size: int) -> None:
+        if window := self._calls.consumed(call, Stream(stream), size):
+            self._channel.say(window)
 
     def _say(self, message: Data | Eof | Accepted | Refused | Exit | Drop) -> None:
         self._calls.sent(message)

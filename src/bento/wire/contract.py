@@ -1,0 +1,290 @@
+"""A service's contract as a broker runs it: a table of steps, and the follower that holds both sides to it.
+
+The manager makes the table from what the service declares (`host/contract/`) and sends it with the call, in
+`control.Open`. The follower sees the bytes of both hostile sides before they are passed on, in whatever pieces, and
+raises `Broken` at the first that the contract does not allow. A table is frames of the messages below: first `Terms`,
+then the steps, each known by its place among them. No code runs for a byte: a body of any size is one step that counts.
+
+Each side stands at a step of its own. Entering a state puts a side that is in the middle of a message nowhere else: it
+finishes that first, unless the state does not hear it. So two sides that speak at once give one verdict, however the
+bytes of each were cut.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+from typing import Annotated
+
+from bento.wire.calls import Role
+from bento.wire.errors import WireError
+from bento.wire.frames import FrameReader
+from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Sender, Text, message
+from bento.wire.rpc import Data, Eof, Exit, Stream
+
+SILENT = 0
+"""For a side's step: it may say nothing. (There is no step at place 0, where the terms are.)"""
+
+UNHEARD = 0xFFFF
+"""For a side's step: what it says is thrown away. It spoke before it could know that nobody listens any more."""
+
+START = 1
+"""The place of the state that a conversation begins in."""
+
+ENDLESS = U64.limit
+"""As a limit: none."""
+
+RANGE = struct.Struct(">QQH")
+"""Least and greatest number, and the step that follows on them."""
+
+CODES = struct.Struct(">BB")
+"""Least and greatest exit code."""
+
+MAX_LABEL = 160
+LABEL = Text(str, MAX_LABEL)
+"""What a step is called in a sentence about who broke the contract; trusted, and printable ASCII."""
+
+
+class Until(IntEnum):
+    """What ends a run of bytes."""
+
+    COUNT = 0
+    NEWLINE = 1
+    """It belongs to the run, and does not count."""
+    EOF = 2
+
+
+@message(tag=1, sender=Sender.HOST)
+class Terms(Message):
+    """Of the whole conversation: bytes that the server may write to stderr."""
+
+    stderr: Annotated[int, U64]
+
+
+@message(tag=2, sender=Sender.HOST)
+class State(Message):
+    """Where each side goes on from here; the state that its end of stream leads to (0: it may not end); exit codes."""
+
+    name: Annotated[str, LABEL]
+    caller: Annotated[int, U16]
+    server: Annotated[int, U16]
+    caller_ends: Annotated[int, U16]
+    server_ends: Annotated[int, U16]
+    codes: Annotated[bytes, Blob(64)]
+
+
+@message(tag=3, sender=Sender.HOST)
+class Value(Message):
+    """A number of `size` bytes, kept as number `register` of its message; what it is decides what follows."""
+
+    label: Annotated[str, LABEL]
+    size: Annotated[int, Number(1, limit=8)]
+    little: Annotated[int, Number(1, limit=1)]
+    register: Annotated[int, U8]
+    ranges: Annotated[bytes, Blob(4096)]
+
+
+@message(tag=4, sender=Sender.HOST)
+class Run(Message):
+    """Bytes of an alphabet (empty: any): `limit` of them, or with `less` not 0, number `register` less (`less` - 1)."""
+
+    label: Annotated[str, LABEL]
+    until: Annotated[int, Number(1, limit=max(Until))]
+    limit: Annotated[int, U64]
+    register: Annotated[int, U8]
+    less: Annotated[int, U32]
+    alphabet: Annotated[bytes, Blob(256)]
+    next: Annotated[int, U16]
+
+
+@message(tag=5, sender=Sender.HOST)
+class Count(Message):
+    """Adds 1 (or with `adds`, number `register`) to a sum of the conversation, which has a limit."""
+
+    label: Annotated[str, LABEL]
+    total: Annotated[int, U8]
+    adds: Annotated[int, Number(1, limit=1)]
+    register: Annotated[int, U8]
+    limit: Annotated[int, U64]
+    next: Annotated[int, U16]
+
+
+STEPS: tuple[type[Message], ...] = (Terms, State, Value, Run, Count)
+
+_CODEC = Codec(STEPS, sender=Sender.HOST)
+
+
+Said = Data | Eof | Exit
+
+
+class Broken(WireError):
+    """A side said what the contract does not allow."""
+
+    def __init__(self, blame: Role, sentence: str) -> None:
+        super().__init__(sentence)
+        self.blame = blame
+
+
+@lru_cache(maxsize=16)
+def decode(table: bytes) -> tuple[Message, ...]:
+    """The steps of a table. It comes from the manager: that they lead to one another in a sensible way is believed."""
+    return tuple(_CODEC.decode(*frame) for frame in FrameReader().feed(table))
+
+
+@dataclass(slots=True)
+class _Side:
+    at: int = SILENT
+    inside: bool = False
+    """In the middle of a message."""
+    left: int = 0
+    """Bytes that the run it stands at may still have."""
+    held: bytearray = field(default_factory=bytearray)
+    """Of a number, the bytes that came."""
+    numbers: dict[int, int] = field(default_factory=dict)
+    """Of the message under way, by register."""
+
+
+class Follower:
+    """One conversation. After `Broken` it must not be used again."""
+
+    def __init__(self, table: bytes) -> None:
+        self._steps = decode(table)
+        terms = self._steps[0]
+        assert isinstance(terms, Terms)
+        self._stderr = terms.stderr
+        self._totals: dict[int, int] = {}
+        self._sides = {role: _Side() for role in Role}
+        self._enter(START)
+
+    def hear(self, role: Role, untrusted: Said) -> Said:
+        """A message of `role`, less what is no longer heard. Raises `Broken` before any of it may be passed on."""
+        match untrusted:
+            case Data(stream=Stream.STDERR):
+                self.complain(len(untrusted.payload))
+            case Data():
+                passed = self.say(role, untrusted.payload)
+                return untrusted if passed is untrusted.payload else Data(untrusted.call, untrusted.stream, passed)
+            case Eof() if untrusted.stream != Stream.STDERR:
+                self.end(role)
+            case Exit():
+                self.exit(untrusted.code)
+            case _:
+                pass
+        return untrusted
+
+    def say(self, role: Role, untrusted: bytes) -> bytes:
+        """What of these bytes of `role` (its stdin or stdout) passes: all that comes before it is no longer heard."""
+        side = self._sides[role]
+        at = 0
+        while at < len(untrusted) and side.at != UNHEARD:
+            match self._steps[side.at]:
+                case Value() as value:
+                    at += self._read_number(role, side, value, untrusted[at : at + value.size])
+                case Run() as run:
+                    at += self._read_run(role, side, run, untrusted, at)
+                case _:
+                    raise self._broken(role, "spoke out of turn")
+        return untrusted if at == len(untrusted) else untrusted[:at]
+
+    def complain(self, size: int) -> None:
+        """The server wrote that much to stderr."""
+        self._stderr -= size
+        if self._stderr < 0:
+            raise self._broken(Role.SERVER, "wrote more to stderr than is allowed")
+
+    def end(self, role: Role) -> None:
+        """The side will say no more (its stdin or stdout is at its end)."""
+        side = self._sides[role]
+        if side.at != UNHEARD and not self._end_run(role, side):
+            state = self._state.caller_ends if role is Role.CALLER else self._state.server_ends
+            if side.inside or not state:
+                raise self._broken(role, f"ended where there should be {self._expected(side)}")
+            self._enter(state)
+
+    def exit(self, code: int) -> None:
+        """The server ended with `code`."""
+        side = self._sides[Role.SERVER]
+        if side.at != UNHEARD:
+            self._end_run(Role.SERVER, side)
+        if side.inside:
+            raise self._broken(Role.SERVER, f"exited where there should be {self._expected(side)}")
+        if not any(least <= code <= most for least, most in CODES.iter_unpack(self._state.codes)):
+            raise self._broken(Role.SERVER, f"exited with {code}, which is not for this state")
+
+    def _read_number(self, role: Role, side: _Side, value: Value, untrusted: bytes) -> int:
+        piece = untrusted[: value.size - len(side.held)]
+        side.held += piece
+        side.inside = True
+        if len(side.held) == value.size:
+            number = int.from_bytes(side.held, "little" if value.little else "big")
+            side.held.clear()
+            side.numbers[value.register] = number
+            for least, most, then in RANGE.iter_unpack(value.ranges):
+                if least <= number <= most:
+                    self._go(role, then)
+                    return len(piece)
+            raise self._broken(role, f"said {number} for {value.label}, which is not allowed there")
+        return len(piece)
+
+    def _read_run(self, role: Role, side: _Side, run: Run, untrusted: bytes, at: int) -> int:
+        stop = untrusted.find(b"\n", at) if run.until == Until.NEWLINE else -1
+        size = (stop if stop >= 0 else len(untrusted)) - at
+        over = size > side.left
+        size = min(size, side.left)
+        if run.alphabet and untrusted[at : at + size].translate(None, run.alphabet):
+            raise self._broken(role, f"has characters in {run.label} that are not allowed")
+        if over and run.until != Until.COUNT:
+            raise self._broken(role, f"said more than {run.limit} bytes for {run.label}")
+        side.left -= size
+        side.inside = True
+        if stop >= 0 or (run.until == Until.COUNT and not side.left):
+            self._go(role, run.next)
+        return size + (stop >= 0)
+
+    def _end_run(self, role: Role, side: _Side) -> bool:
+        """Whether the side stands where its end of stream is what comes next."""
+        step = self._steps[side.at]
+        if isinstance(step, Run) and step.until == Until.EOF:
+            self._go(role, step.next)
+            return True
+        return False
+
+    def _go(self, role: Role, place: int) -> None:
+        """On to the step at `place`, or past it when it wants no bytes."""
+        side = self._sides[role]
+        while place:
+            side.at = place
+            match step := self._steps[place]:
+                case Count():
+                    total = self._totals.get(step.total, 0) + (side.numbers[step.register] if step.adds else 1)
+                    if total > step.limit:
+                        raise self._broken(role, f"said more than {step.limit} in all of {step.label}")
+                    self._totals[step.total] = total
+                    place = step.next
+                case Run():
+                    side.left = side.numbers[step.register] + 1 - step.less if step.less else step.limit
+                    place = SILENT if side.left or step.until != Until.COUNT else step.next
+                case State():
+                    side.inside = False
+                    self._enter(place)
+                    return
+                case _:
+                    return
+
+    def _enter(self, place: int) -> None:
+        state = self._steps[place]
+        assert isinstance(state, State)
+        self._state = state
+        for role, then in ((Role.CALLER, state.caller), (Role.SERVER, state.server)):
+            side = self._sides[role]
+            if then == UNHEARD or not side.inside:
+                side.at, side.inside = then, False
+                if then != UNHEARD:
+                    self._go(role, then)
+
+    def _expected(self, side: _Side) -> str:
+        step = self._steps[side.at]
+        return step.label if isinstance(step, Value | Run) else "nothing more of it"
+
+    def _broken(self, role: Role, what: str) -> Broken:
+        return Broken(role, f"in state {self._state.name} the {role.value} {what}")
