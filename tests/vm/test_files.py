@@ -102,11 +102,14 @@ def test_a_file_that_the_user_may_not_read_does_not_come_out(boxes: Boxes, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_broken_policy_denies_every_copy_until_it_is_mended(boxes: Boxes) -> None:
+def test_an_edit_of_the_policy_that_is_wrong_changes_nothing_until_it_is_mended(boxes: Boxes) -> None:
     boxes.sh("random", "echo later > later.txt")
     boxes.policy("qubes.Filecopy * random work perhaps\n", name="10-broken.policy")
-    refused = boxes.bento("run", "random", "--", "qvm-copy-to-vm", "work", "later.txt")
+    boxes.sh("random", "qvm-copy-to-vm work later.txt")
+    assert "10-broken.policy" in boxes.log()
+    boxes.policy("qubes.Filecopy * random work deny\n", name="10-broken.policy")
+    boxes.sh("random", "echo never > never.txt")
+    refused = boxes.bento("run", "random", "--", "qvm-copy-to-vm", "work", "never.txt")
     (boxes.path / "config/policy.d/10-broken.policy").unlink()
     assert refused.returncode == 126
-    assert "10-broken.policy" in boxes.log()
-    boxes.sh("random", "qvm-copy-to-vm work later.txt")
+    boxes.sh("random", "qvm-copy-to-vm work never.txt")

@@ -17,6 +17,13 @@ def test_bento_home_moves_everything() -> None:
     assert paths(find_home({"BENTO_HOME": "/b"} | environment)) == ("/b", "/b/config", "/b/run")
 
 
+def test_policies_lie_in_three_places_and_those_of_a_bento_home_below_it() -> None:
+    everybody = find_home({"HOME": "/h", "XDG_RUNTIME_DIR": "/r"})
+    assert [*map(str, everybody.policies)] == ["/r/bento/policy.d", "/h/.config/bento/policy.d", "/etc/bento/policy.d"]
+    alone = find_home({"BENTO_HOME": "/b"})
+    assert [*map(str, alone.policies)] == ["/b/run/policy.d", "/b/config/policy.d", "/b/system/policy.d"]
+
+
 def test_without_it_the_base_directories_hold() -> None:
     environment = {"HOME": "/h", "XDG_DATA_HOME": "/d", "XDG_CONFIG_HOME": "/c", "XDG_RUNTIME_DIR": "/r"}
     assert paths(find_home(environment)) == ("/d/bento", "/c/bento", "/r/bento")

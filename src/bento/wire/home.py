@@ -19,14 +19,21 @@ MAX_SOCKET_PATH = 107
 LONGEST_SOCKET = "/domains/01234567-89ab-cdef-0123-456789abcdef/channel.sock"
 """The longest name of a socket below `Home.run`."""
 
+SYSTEM = PurePosixPath("/etc/bento")
+"""For everybody on this machine, unless `BENTO_HOME` keeps a home to itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """`data` outlives reboots, `config` is the person's to edit, `run` holds sockets and dies with a reboot."""
+    """`data` outlives reboots, `config` is the person's to edit, `run` holds sockets and dies with a reboot.
+
+    `system` is what packages and administrators put there for everybody; Bento only reads it.
+    """
 
     data: PurePosixPath
     config: PurePosixPath
     run: PurePosixPath
+    system: PurePosixPath
 
     @property
     def manager_socket(self) -> PurePosixPath:
@@ -40,19 +47,24 @@ class Home:
     def policy(self) -> PurePosixPath:
         return self.config / "policy.d"
 
+    @property
+    def policies(self) -> tuple[PurePosixPath, ...]:
+        """Where policy files lie: in the first of these where a file is, it hides those of its name in the others."""
+        return (self.run / "policy.d", self.policy, self.system / "policy.d")
+
 
 def find_home(environment: Mapping[str, str]) -> Home:
     """The home that `environment` names; raises `WireError` where it names none that can work."""
     if home := environment.get("BENTO_HOME"):
         data = PurePosixPath(home)
-        found = Home(data, data / "config", data / "run")
+        found = Home(data, data / "config", data / "run", data / "system")
         blame = "BENTO_HOME"
     else:
         base = PurePosixPath(environment.get("HOME", ""))
         data = (_absolute(environment, "XDG_DATA_HOME") or base / ".local/share") / "bento"
         config = (_absolute(environment, "XDG_CONFIG_HOME") or base / ".config") / "bento"
         runtime = _absolute(environment, "XDG_RUNTIME_DIR")
-        found = Home(data, config, runtime / "bento" if runtime else data / "run")
+        found = Home(data, config, runtime / "bento" if runtime else data / "run", SYSTEM)
         blame = "HOME"
     if not (found.data.is_absolute() and found.config.is_absolute()):
         raise WireError(f"{blame} must be an absolute path; set it to one, such as /home/you")

@@ -1,5 +1,6 @@
 """Calls: from the host, between domains, and by what the policy says of them."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -55,17 +56,24 @@ def test_a_policy_that_changes_counts_from_the_next_call_on(quiet: Home) -> None
         assert quiet.run_from("random", "work", "test.Where").code == ExitCode.REFUSED
 
 
-def test_one_malformed_file_denies_everything_until_it_is_mended(quiet: Home) -> None:
+def test_an_edit_with_a_mistake_changes_nothing_but_at_a_start_denies_everything_until_it_is_mended(
+    quiet: Home,
+) -> None:
     quiet.policy("test.Where * random work allow\n")
+    assert quiet.run_from("random", "work", "test.Where").code == 0
     quiet.policy("test.Where * random\n", "50-broken.policy")
-    assert quiet.run_from("random", "work", "test.Where").code == ExitCode.REFUSED
+    assert quiet.run_from("random", "work", "test.Where").code == 0
     assert "50-broken.policy" in quiet.log()
+    quiet.stop_manager()
+    quiet.start_manager()
+    assert quiet.run_from("random", "work", "test.Where").code == ExitCode.REFUSED
     (quiet.path / "config/policy.d/50-broken.policy").unlink()
     assert quiet.run_from("random", "work", "test.Where").code == 0
 
 
-def test_a_policy_file_that_cannot_be_read_denies_everything(quiet: Home) -> None:
+def test_a_policy_file_that_cannot_be_read_is_a_mistake(quiet: Home) -> None:
     quiet.policy("test.Where * random work allow\n")
+    assert quiet.run_from("random", "work", "test.Where").code == 0
     strange = quiet.path / "config/policy.d/10-strange.policy"
     makers: list[Callable[[], None]] = [
         strange.mkdir,
@@ -74,9 +82,12 @@ def test_a_policy_file_that_cannot_be_read_denies_everything(quiet: Home) -> Non
     ]
     for make in makers:
         make()
-        assert quiet.run_from("random", "work", "test.Where").code == ExitCode.REFUSED
-        (strange.rmdir if strange.is_dir() else strange.unlink)()
+        (found,) = [one for one in json.loads(quiet.ask("bento.policy.Check")) if one["oddity"] == "broken"]
+        assert found["sentence"] == (
+            "cannot be read: is not a plain file; until this is mended, the policy of before holds"
+        )
         assert quiet.run_from("random", "work", "test.Where").code == 0
+        (strange.rmdir if strange.is_dir() else strange.unlink)()
 
 
 def test_a_tag_that_a_rule_names_counts_at_once(quiet: Home) -> None:

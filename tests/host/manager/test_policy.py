@@ -126,9 +126,23 @@ def test_reach_tells_paths_and_their_links(shared: Home) -> None:
     ]
 
 
-def test_a_broken_policy_lets_nobody_reach_anybody_and_says_so(shared: Home) -> None:
+def test_an_edit_with_a_mistake_is_told_and_the_policy_of_before_answers(shared: Home) -> None:
+    before = ask(shared, "Reach", **{"from": "random"})
     try:
         write(shared, "nonsense")
+        (found, *_) = ask(shared, "Check")
+        assert ask(shared, "Reach", **{"from": "random"}) == before
+    finally:
+        write(shared, POLICY)
+    assert (found["oddity"], found["file"], found["line"]) == ("broken", "30-user.policy", 1)
+    assert found["sentence"].endswith("until this is mended, the policy of before holds")
+
+
+def test_a_policy_that_was_broken_at_the_start_lets_nobody_reach_anybody_and_says_so(shared: Home) -> None:
+    try:
+        write(shared, "nonsense")
+        shared.stop_manager()
+        shared.start_manager()
         found = ask(shared, "Reach", **{"from": "random"})
     finally:
         write(shared, POLICY)

@@ -49,7 +49,7 @@ def test_what_is_no_policy_file_by_its_name_is_passed_over(name: str) -> None:
     assert sound((name, b"nonsense"), ("30-user.policy", ALLOW)) == sound(("30-user.policy", ALLOW))
 
 
-@pytest.mark.parametrize("name", ["30-User.policy", "30 user.policy", "30-usér.policy", "a/b.policy", "x\n.policy"])
+@pytest.mark.parametrize("name", ["30-User.policy", "30 user.policy", "30-usér.policy", "x\n.policy"])
 def test_a_policy_file_with_a_bad_name_breaks_the_policy(name: str) -> None:
     fault = broken(("10-good.policy", ALLOW), (name, ALLOW)).fault
     assert (fault.line, fault.column) == (0, 0)

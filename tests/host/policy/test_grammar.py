@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from bento.host.model.domain import ADMIN
-from bento.host.policy.grammar import PolicyError, parse
+from bento.host.policy.grammar import IncludeService, PolicyError, Word, parse, parse_old
 from bento.host.policy.rules import (
     Action,
     Allow,
@@ -35,8 +35,12 @@ WORK = DomainName("work")
 
 
 def rule_of(line: str) -> Rule:
-    (rule,) = parse(FILE, line)
+    (rule,) = rules_of(line)
     return rule
+
+
+def rules_of(text: str) -> list[Rule]:
+    return [statement for statement in parse(FILE, text) if isinstance(statement, Rule)]
 
 
 def complaint_about(text: str) -> str:
@@ -60,7 +64,7 @@ def test_a_rule_has_its_five_columns_its_file_and_its_line() -> None:
 
 
 def test_rules_keep_their_order() -> None:
-    rules = parse(FILE, "a * * * deny\nb * * * allow\nc * * * deny")
+    rules = rules_of("a * * * deny\nb * * * allow\nc * * * deny")
     assert [rule.service for rule in rules] == ["a", "b", "c"]
     assert [rule.place for rule in rules] == [f"{FILE}:1", f"{FILE}:2", f"{FILE}:3"]
 
@@ -72,7 +76,7 @@ def test_comments_and_blank_lines_are_no_rules(text: str) -> None:
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 def test_any_line_ending_of_an_editor_counts_as_one(ending: str) -> None:
-    rules = parse(FILE, f"# top{ending}s * * * deny{ending}{ending}s * * * allow{ending}")
+    rules = rules_of(f"# top{ending}s * * * deny{ending}{ending}s * * * allow{ending}")
     assert [rule.line for rule in rules] == [2, 4]
 
 
@@ -262,13 +266,20 @@ MALFORMED: list[tuple[str, int, str]] = [
     ("s * * * allow user=", 20, "expected a user's name, found nothing"),
     ("s * * * allow user=../root", 20, "expected a user's name"),
     # directives
-    ("!exclude x", 1, "expected a rule or a # comment, found '!exclude'"),
-    ("!", 1, "expected a rule or a # comment"),
-    # of the field, and not of this version
-    ("!include include/x", 1, "'!include' isn't supported by this version of Bento"),
-    ("!include-dir include", 1, "'!include-dir' isn't supported by this version of Bento"),
-    ("!include-service s * include/x", 1, "'!include-service' isn't supported by this version of Bento"),
-    ("!compat-4.0", 1, "'!compat-4.0' isn't supported by this version of Bento"),
+    ("!exclude x", 1, "expected a rule, !include, !include-dir, !include-service, !compat-4.0 or a # comment, found"),
+    ("!", 1, "expected a rule, !include, !include-dir, !include-service, !compat-4.0 or a # comment, found '!'"),
+    ("!include", 9, "expected the path of a file, found nothing"),
+    ("!include a b", 12, "expected the end of the line, found 'b'"),
+    ("!include-dir", 13, "expected the path of a directory, found nothing"),
+    ("!include-service", 17, "expected a service, found nothing"),
+    ("!include-service s", 19, "expected an argument, found nothing"),
+    ("!include-service s *", 21, "expected the path of a file, found nothing"),
+    ("!include-service s x f", 20, "expected +ARGUMENT"),
+    ("!include-service * +x f", 20, "expected *, the only argument that goes with the service *"),
+    ("!include-service s+x * f", 18, "expected a service's name or *"),
+    ("!compat-4.0 x", 13, "expected the end of the line, found 'x'"),
+    ("s * $dispvm:work * deny", 5, "expected a source"),
+    ("$include:x", 1, "expected a service's name or *"),
 ]
 
 
@@ -277,6 +288,50 @@ def test_a_malformed_line_is_named_with_its_column_and_what_was_expected(line: s
     complaint = complaint_about(f"# fine\n\n{line}\ns * * * allow\n")
     assert complaint.startswith(f"{FILE}:3:{column}: ")
     assert sentence in complaint
+
+
+OLD: list[tuple[str, str]] = [
+    # a line of the old syntax, and the same as a rule
+    ("work vault allow", "s +a work vault allow"),
+    ("$anyvm $default allow,target=work,user=root", "s +a @anyvm @default allow target=work user=root"),
+    ("$anyvm $adminvm ask,default_target=$adminvm", "s +a @anyvm @adminvm ask default_target=@adminvm"),
+    ("$tag:t $dispvm:work deny notify=no", "s +a @tag:t @dispvm:work deny notify=no"),
+    ("@type:AppVM  $dispvm:$tag:t\tallow", "s +a @type:AppVM @dispvm:@tag:t allow"),
+    ("work,vault,deny", "s +a work vault deny"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), OLD)
+def test_the_old_syntax_says_the_same_in_other_signs(old: str, new: str) -> None:
+    (rule,) = parse_old(FILE, f"# $x, y\n  # z\n{old}", ServiceName("s"), ServiceArgument("a"))
+    assert isinstance(rule, Rule)
+    assert (str(rule), rule.line) == (new, 3)
+
+
+@pytest.mark.parametrize("line", ["!include include/x", "$include:include/x"])
+def test_the_old_syntax_includes_more_of_it(line: str) -> None:
+    (found,) = parse_old(FILE, line, None, None)
+    assert found == IncludeService(None, None, Word(FILE, 1, 10, "include/x"))
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "sentence"),
+    [
+        ("!include-dir x", 1, "expected a rule, !include (the one directive of the old syntax) or a # comment, found"),
+        ("!include", 9, "expected the path of a file, found nothing"),
+        ("$include:a b", 12, "expected the end of the line"),
+        ("$anyvm $anyvm", 14, "expected allow, ask or deny, found nothing"),
+        ("$anyvm $anyvm allow,invalid=x", 21, "expected target="),
+        ("$dispvm $default allow", 1, "expected a source"),
+        ("$anyvm $default allow", 22, "expected target=DOMAIN"),
+        ("work", 5, "expected a target"),
+    ],
+)
+def test_a_mistake_in_the_old_syntax_is_named_at_its_column(line: str, column: int, sentence: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_old(FILE, line, ServiceName("s"), None)
+    assert str(caught.value).startswith(f"{FILE}:1:{column}: ")
+    assert sentence in str(caught.value)
 
 
 def test_the_first_malformed_line_is_the_one_named() -> None:

@@ -9,19 +9,12 @@ from bento.host.policy.grammar import PolicyError, parse
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```policy\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-UNSUPPORTED = re.findall(r"`([^`]+)`", PAGE.partition("## What this version does not have")[2])
 STRICTER = re.findall(r"`([^`]+)`", PAGE.partition("Bento is stricter")[2].partition("is a mistake")[0])
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_is_sound(example: str) -> None:
     assert parse("policy.md", example)
-
-
-@pytest.mark.parametrize("construct", UNSUPPORTED)
-def test_what_the_page_calls_unsupported_is_refused_as_such(construct: str) -> None:
-    with pytest.raises(PolicyError, match="isn't supported by this version"):
-        parse("policy.md", construct)
 
 
 @pytest.mark.parametrize("word", STRICTER)
@@ -31,4 +24,4 @@ def test_what_the_page_calls_a_mistake_is_one(word: str) -> None:
 
 
 def test_the_page_was_found_to_have_all_of_these() -> None:
-    assert (len(EXAMPLES), len(UNSUPPORTED), len(STRICTER)) == (5, 4, 3)
+    assert (len(EXAMPLES), len(STRICTER)) == (5, 3)

@@ -6,20 +6,22 @@ from hypothesis import strategies as st
 from bento.host.model.domain import ADMIN
 from bento.host.policy.decide import Allowed, Asking, Call, Denied, Reason, decide
 from bento.host.policy.files import assemble
-from bento.host.policy.grammar import Fault, PolicyError, parse
+from bento.host.policy.grammar import Fault, PolicyError, Statement, parse
 from bento.host.policy.rules import Allow, Rule
 from bento.host.policy.world import World
 from tests.host.policy.made import calls, denies, policies, policy_of, rules, worlds
 
 WORDS = """
     * + +x s qubes.Filecopy @anyvm @adminvm dom0 @default @tag:a @tag: @type:AppVM @type:x work allow deny ask
-    target=work target= user=u notify=yes notify=x autostart=no !include # @dispvm uuid:x
+    target=work target= user=u notify=yes notify=x autostart=no # @dispvm @dispvm: @dispvm:work @dispvm:@tag:a
+    default_target=@dispvm uuid:x uuid:00000000-0000-0000-0000-000000000000 $anyvm $include: ask,user=u
+    !include !include-dir !include-service !compat-4.0 p.policy include include/a include/b ../x
 """
 words = st.sampled_from(WORDS.split())
 texts = st.text() | st.lists(st.lists(words, max_size=8).map(" ".join), max_size=4).map("\n".join)
 
 
-def outcome_of(text: str) -> tuple[Rule, ...] | Fault:
+def outcome_of(text: str) -> tuple[Statement, ...] | Fault:
     try:
         return parse("p.policy", text)
     except PolicyError as error:
@@ -36,8 +38,9 @@ def test_any_text_parses_or_is_malformed_at_a_place_within_it(text: str) -> None
             assert problem.isprintable()
             assert problem.isascii()
         case made:
-            assert [rule.line for rule in made] == sorted({rule.line for rule in made})
-            assert all(lines[rule.line - 1].strip() for rule in made)
+            numbers = [statement.line for statement in made if isinstance(statement, Rule)]
+            assert numbers == sorted(set(numbers))
+            assert all(lines[number - 1].strip() for number in numbers)
 
 
 @given(st.lists(st.tuples(st.text() | st.just("p.policy"), st.binary() | texts.map(str.encode))), calls, worlds)

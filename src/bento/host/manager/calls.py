@@ -20,12 +20,13 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.reports import Reports
-from bento.host.manager.world import facts
+from bento.host.manager.world import KnownDomains
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import ADMIN, DomainClass, PowerState
 from bento.host.model.errors import BentoError, Conflict, Unavailable
 from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End, decide
 from bento.host.policy.files import Policy
+from bento.host.policy.grammar import Fault
 from bento.host.policy.rules import Rule
 from bento.host.policy.world import Disposable, World
 from bento.wire.control import Asked, Open
@@ -64,12 +65,13 @@ class Calls:
         self._disposables = disposables
         self._audit = audit
         self._reports = Reports()
+        self._world = World(KnownDomains(inventory, lifecycle.state))
 
     async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
         """What becomes of a call that a program in `source` asked for: a leg to its server, or a code."""
         call = Call(source, asked.service, asked.argument, asked.target)
-        policy = self.policy()
-        decision = decide(policy, call, self.world())
+        policy = await self.policy()
+        decision = decide(policy, call, self._world)
         outcome = await self._resolve(decision)
         try:
             self._write_down(call, outcome, policy)
@@ -233,13 +235,15 @@ class Calls:
             self._lifecycle.discard(name)
             raise
 
-    def policy(self) -> Policy:
-        """The policy in force."""
-        return self._policy.current()
+    async def policy(self) -> Policy:
+        """The policy in force, after an edit that is under way."""
+        return await self._policy.current()
+
+    @property
+    def policy_fault(self) -> Fault | None:
+        """What is wrong with the policy's files, whether or not a policy of before holds."""
+        return self._policy.fault
 
     def world(self) -> World:
-        """What the policy may know of the domains there are now."""
-        return World({record.name: facts(record, self._runs(record.name)) for record in self._inventory})
-
-    def _runs(self, name: DomainName) -> bool:
-        return self._lifecycle.state(name) is PowerState.RUNNING
+        """What the policy may know of the domains there are now; it does not change with them."""
+        return World(dict(self._world.domains))

@@ -110,7 +110,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
     notices = Notices(places.data / "told")
-    policy = PolicyFiles(places.policy)
+    policy = PolicyFiles(places.policies, places.policy, notices.add)
     policy.ensure_default()
     drivers = await prepare(places, notices)
     with contextlib.closing(drivers.store):

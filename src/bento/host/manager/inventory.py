@@ -24,6 +24,8 @@ class Inventory:
         self._by_name = {record.name: record for record in store.domains()}
         self._versions = {(version.template, version.number): version for version in store.versions()}
         self._held: dict[DomainName, str] = {}
+        self.changes = 0
+        """Grows with every change of a domain, for those who keep what they made of the domains."""
         self._copied: Counter[DomainName] = Counter()
         if ADMIN not in self._by_name:
             self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
@@ -43,6 +45,7 @@ class Inventory:
     def put(self, *records: DomainRecord, version: TemplateVersion | None = None) -> None:
         self._store.put(*records, version=version)
         self._by_name.update((record.name, record) for record in records)
+        self.changes += 1
         if version:
             self._versions[version.template, version.number] = version
 
@@ -55,6 +58,7 @@ class Inventory:
     def drop(self, name: DomainName) -> None:
         self._store.drop(self.get(name).domain.uuid)
         del self._by_name[name]
+        self.changes += 1
 
     def ended(self, name: DomainName) -> bool:
         """Its run is over; True if the domain is over with it, as a disposable is that cleans up after itself."""

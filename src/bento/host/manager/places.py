@@ -9,18 +9,24 @@ from bento.wire.home import Home
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`data` outlives reboots, `run` does not; `policy` is the person's."""
+    """`data` outlives reboots, `run` does not; `policy` is the person's, `policies` that and what is beside it."""
 
     data: Path
     run: Path
     policy: Path
+    policies: tuple[Path, ...]
     socket: Path
     log: Path
 
     @classmethod
     def of(cls, home: Home) -> "Places":
         return cls(
-            Path(home.data), Path(home.run), Path(home.policy), Path(home.manager_socket), Path(home.manager_log)
+            Path(home.data),
+            Path(home.run),
+            Path(home.policy),
+            tuple(map(Path, home.policies)),
+            Path(home.manager_socket),
+            Path(home.manager_log),
         )
 
     @property

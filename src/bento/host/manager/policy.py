@@ -1,14 +1,38 @@
-"""The policy in force: the person's files, read again when one of them changed."""
+"""The policy in force: read from its directories, read again when a file there changed, kept while an edit is wrong.
 
+A change is taken in as a whole or not at all. Nobody can tell an edit that is
+done from one whose writer has emptied the file and not yet filled it, so a change is
+taken in when nothing has moved for `SETTLE` seconds; calls wait for that. What
+does not parse then is reported, and the policy of before holds. At a
+manager's start there is none from before: a mistake then denies everything.
+"""
+
+import asyncio
 import errno
 import logging
 import os
+import stat
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bento.host.policy.files import SUFFIX, Policy, PolicyBroken, assemble
+from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
 from bento.host.policy.grammar import Fault
+from bento.host.policy.includes import SUFFIX
 
 log = logging.getLogger(__name__)
+
+SETTLE = 0.1
+"""Seconds without a change after which an edit counts as done."""
+
+PATIENCE = 2.0
+"""Seconds that a call waits for that; then the policy of before decides it."""
+
+MAX_DEPTH = 4
+"""Directories below one another that are looked into, for what is included."""
+
+MAX_INCLUDED = 1 << 20
+"""Bytes. Files that are not policy files by their name and larger than this are none to be included."""
 
 DEFAULT_NAME = "90-default.policy"
 DEFAULT_TEXT = """\
@@ -16,7 +40,7 @@ DEFAULT_TEXT = """\
 # Files are read in the order of their names; put your own rules in a file of a lower number, such as
 # 30-user.policy, and leave this one for last.
 #
-#   SERVICE        ARGUMENT  SOURCE   TARGET    allow|deny  [user=... target=... autostart=no notify=yes]
+#   SERVICE        ARGUMENT  SOURCE   TARGET    allow|ask|deny  [user=... target=... autostart=no notify=yes]
 #
 # For example: files copied in 'random' may land in 'work', and nowhere else:
 #
@@ -25,42 +49,148 @@ DEFAULT_TEXT = """\
 # docs/policy.md explains the language.
 """
 
+Stamp = tuple[int, int, int] | None
+"""Of a file or directory: inode, size, last change in nanoseconds. None: it is not there."""
+
 
 class PolicyFiles:
-    """The policy of one directory. A file that cannot be read denies everything, as a malformed one does."""
+    """`fault` is what is wrong with the files as they are now; None where they are what is in force."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._signature: set[tuple[str, int, int, int]] | None = None
-        self._policy: Policy = assemble([])
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        own: Path,
+        tell: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`directories`: overriding ones first. `own` is the one of them that has to be there. `tell` tells the person.
+
+        `clock` and `now` give seconds, `now` since 1970.
+        """
+        self._directories = directories
+        self._own = own
+        self._tell = tell
+        self._clock = clock
+        self._now = now
+        self._sleep = sleep
+        self._policy: Policy | None = None
+        self._read: dict[Path, Stamp] = {}
+        """What the policy, or the fault, was made from."""
+        self._moving: tuple[dict[Path, Stamp], float] = ({}, 0.0)
+        """A change that has not settled, and when it was first seen."""
+        self.fault: Fault | None = None
 
     def ensure_default(self) -> None:
-        """Write the default file if the person has no policy yet; never touch what is there."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        if not any(self._directory.iterdir()):
-            aside = self._directory / f".{DEFAULT_NAME}.new"
+        """Write the default file if there is no policy anywhere yet; never touch what is there."""
+        self._own.mkdir(parents=True, exist_ok=True)
+        if not any(directory.is_dir() and any(directory.iterdir()) for directory in self._directories):
+            aside = self._own / f".{DEFAULT_NAME}.new"
             aside.write_text(DEFAULT_TEXT)
-            os.replace(aside, self._directory / DEFAULT_NAME)
+            os.replace(aside, self._own / DEFAULT_NAME)
 
-    def current(self) -> Policy:
-        """The policy as it stands on disk now. Files that did not change are not read again."""
-        try:
-            found = [path for path in self._directory.iterdir() if path.name.endswith(SUFFIX)]
-            signature = {(p.name, s.st_ino, s.st_size, s.st_ctime_ns) for p in found for s in (p.stat(),)}
-            if signature != self._signature:
-                self._policy = assemble((path.name, _read(path)) for path in found)
-                self._signature = signature
-                if isinstance(self._policy, PolicyBroken):
-                    log.error("every call is denied until the policy is mended: %s", self._policy.fault)
-        except OSError as error:
-            fault = Fault(str(error.filename or self._directory), 0, 0, f"cannot be read: {error.strerror}")
-            log.error("every call is denied: %s", fault)
-            self._signature = None
-            self._policy = PolicyBroken(fault, "")
+    async def current(self) -> Policy:
+        """The policy in force, now that whatever edit was under way is done."""
+        patience = self._clock() + PATIENCE
+        while not self._take_in() and self._clock() < patience:
+            await self._sleep(SETTLE / 4)
+        assert self._policy is not None  # the first look takes in whatever there is
         return self._policy
+
+    def _take_in(self) -> bool:
+        """Bring the policy up to date; False if its files are changing just now."""
+        if self._policy is not None and all(_stamp(path) == seen for path, seen in self._read.items()):
+            return True
+        try:
+            stamps = dict(self._walk())
+            if self._policy is not None and not self._settled(stamps):
+                return False
+            files = list(self._contents(stamps))
+            if dict(self._walk()) != stamps:
+                return False
+        except OSError as error:
+            self._read = {self._own: None}  # looked at again each time
+            self._take(PolicyBroken(Fault(str(error.filename), 0, 0, f"cannot be read: {error.strerror}"), ""))
+        else:
+            self._read = stamps
+            self._take(assemble(files))
+        return True
+
+    def _take(self, policy: Policy) -> None:
+        holds = isinstance(self._policy, PolicyRules)
+        if isinstance(policy, PolicyRules):
+            self.fault = None
+            log.info("the policy in force has %d rules, digest %s", len(policy.rules), policy.digest)
+        elif policy.fault != self.fault:
+            self.fault = policy.fault
+            until = "the policy of before holds" if holds else "every call is denied"
+            sentence = f"the policy has a mistake, and {until} until it is mended: {policy.fault}"
+            log.error("%s", sentence)
+            self._tell(sentence)
+        if isinstance(policy, PolicyRules) or not holds:
+            self._policy = policy
+
+    def _settled(self, stamps: dict[Path, Stamp]) -> bool:
+        newest = max((seen[2] for seen in stamps.values() if seen), default=0)
+        if 0 <= newest < (self._now() - SETTLE) * 1e9:
+            return True
+        if self._moving[0] != stamps:
+            self._moving = (stamps, self._clock())
+        return self._clock() - self._moving[1] > SETTLE  # for a clock that was set back
+
+    # ---- directories -----------------------------------------------------------------------------
+
+    def _walk(self) -> Iterator[tuple[Path, Stamp]]:
+        """Every directory and file that may count, with its stamp."""
+        for directory in self._directories:
+            seen = _stamp(directory)
+            yield directory, seen
+            if seen is not None:
+                yield from _below(directory, MAX_DEPTH)
+            elif directory == self._own:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
+
+    def _contents(self, paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+        for path in paths:
+            for directory in self._directories:
+                if path != directory and path.is_relative_to(directory):
+                    name = str(path.relative_to(directory))
+                    if name.endswith(SUFFIX) and "/" not in name:
+                        yield name, _read(path)
+                    elif path.is_dir():
+                        yield f"{name}/", b""
+                    elif (content := _included(path)) is not None:
+                        yield name, content
+
+
+def _below(directory: Path, depth: int) -> Iterator[tuple[Path, Stamp]]:
+    for path in sorted(directory.iterdir()):
+        if not path.name.startswith("."):
+            yield path, _stamp(path)
+            if depth and path.is_dir():
+                yield from _below(path, depth - 1)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _read(path: Path) -> bytes:
     if not path.is_file():  # a FIFO would hold the manager up for ever
         raise OSError(errno.EINVAL, "is not a plain file", str(path))
     return path.read_bytes()
+
+
+def _included(path: Path) -> bytes | None:
+    """A file that a policy file may include, if it can be read; who includes it where it cannot is told there."""
+    try:
+        found = path.stat()
+        return path.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_INCLUDED else None
+    except OSError:
+        return None

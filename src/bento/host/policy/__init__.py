@@ -1,7 +1,7 @@
 """May this domain call that service over there? Text in, decision out, and nothing else.
 
     files.assemble    names and bytes of the policy files -> Policy
-    grammar.parse     one file's text -> its rules, or a PolicyError that names the place
+    grammar.parse     one file's text -> its rules and includes, or a PolicyError that names the place
     decide.decide     (Policy, Call, World) -> Allowed, Asking or Denied
     explain.explain   the same, and the rules above that nearly matched
     check.check       (Policy, World) -> rules that can never match, names that mean nobody

@@ -1,22 +1,18 @@
-"""The policy as a whole: the files of a policy directory to one list of rules, or to a refusal of everything.
+"""The policy as a whole: the files of the policy directories to one list of rules, or to a refusal of everything.
 
 Reading directories is the caller's work; here are names and bytes. The rules
 on files are the field's: only `*.policy` counts, hidden files don't, files are
 taken in the order of their names, and of two files of one name the one
-handed in first wins (so the run-time directory, or a user's, comes first).
+handed in first wins (so the run-time directory comes first, then the person's).
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from bento.host.policy.grammar import Fault, PolicyError, lines, parse
+from bento.host.policy.grammar import Fault, PolicyError
+from bento.host.policy.includes import Reader, policies
 from bento.host.policy.rules import Rule
-from bento.wire.names import printable
-
-SUFFIX = ".policy"
-FILE_NAME = re.compile(r"[0-9a-z_.-]+\.policy", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +38,27 @@ Policy = PolicyRules | PolicyBroken
 
 
 def assemble(files: Iterable[tuple[str, bytes]]) -> Policy:
-    """The policy that `files` (base name, content; the directories one after the other, overriding ones first) make up.
+    """The policy that `files` (path below their directory, content; overriding directories first) make up.
 
-    Never raises: one bad file, by its name, its encoding or its text, makes a `PolicyBroken`.
+    Never raises: one bad file, by its name, its encoding or its text, makes a
+    `PolicyBroken`. A path that ends in / is a directory. Files in directories count where they are included.
     """
     chosen: dict[str, bytes] = {}
     for name, content in files:
-        if name.endswith(SUFFIX) and not name.startswith("."):
-            chosen.setdefault(name, content)
-    in_order = sorted(chosen.items())
-    digest = _digest(in_order)
+        chosen.setdefault(name, content)
+    top = policies(chosen)
+    reader = Reader(chosen)
     try:
-        rules = tuple(rule for name, content in in_order for rule in _rules(name, content))
+        rules = tuple(rule for name in top for rule in reader.rules(name))
     except PolicyError as error:
-        return PolicyBroken(error.fault, digest)
-    return PolicyRules(rules, digest)
+        return PolicyBroken(error.fault, _digest({name: chosen[name] for name in top} | reader.used))
+    return PolicyRules(rules, _digest(reader.used))
 
 
-def _rules(name: str, content: bytes) -> tuple[Rule, ...]:
-    if not FILE_NAME.fullmatch(name):
-        # Not skipped: whoever wrote the file believes that it holds.
-        problem = "expected a file name of small letters, digits and _ . - only; rename the file"
-        raise PolicyError(Fault(printable(name), 0, 0, problem))
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        *above, broken = lines(content[: error.start].decode("utf-8"))
-        raise PolicyError(Fault(name, len(above) + 1, len(broken) + 1, "expected text in UTF-8")) from None
-    return parse(name, text)
-
-
-def _digest(in_order: list[tuple[str, bytes]]) -> str:
+def _digest(used: Mapping[str, bytes]) -> str:
     """SHA-256; every part with its length before it, so that no two policies run together into the same bytes."""
     digest = sha256()
-    for name, content in in_order:
+    for name, content in sorted(used.items()):
         for part in (name.encode("utf-8", "backslashreplace"), content):
             digest.update(b"%d:" % len(part))
             digest.update(part)

@@ -1,19 +1,24 @@
-"""The policy's language: the text of one file to its rules, or the place where it stops making sense.
+"""The policy's language: the text of one file to its statements, or the place where it stops making sense.
 
     SERVICE|*  +ARG|*  SOURCE  TARGET  allow|ask|deny  [KEY=VALUE ...]
+    !include FILE
+    !include-dir DIRECTORY
+    !include-service SERVICE|*  +ARG|*  FILE
+    !compat-4.0
 
-One rule a line; words are parted by white space; a line whose first character
-is `#` is a comment. The syntax and its corners are those of the field's parser
-(QubesOS core-qrexec, `qrexec/policy/parser.py`, 4.4). Bento is stricter in one
-thing: a word that could never match anything (`$anyvm`, a pattern such as
-`work-*`, a misspelt class) is malformed here, where the field would pass over it in silence.
+One statement a line; words are parted by white space; a line whose first
+character is `#` is a comment. What `!include-service` names is in the old syntax
+(`parse_old`): no service and argument, `$` as good as `@`, commas as good as
+spaces. The syntax and its corners are those of the field's parser (QubesOS
+core-qrexec, `qrexec/policy/parser.py`, 4.4). Bento is stricter in one thing: a
+word that could never match anything (`$anyvm`, a pattern such as `work-*`, a
+misspelt class) is malformed here, where the field would pass over it in silence.
 
-A construct of the field that this version does not have is malformed as well,
-and the sentence says so: to skip a line is to guess what its writer meant.
+Other files are not looked at here; `includes.py` does that.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -48,8 +53,6 @@ from bento.wire.names import DomainName, DomainUuid, ServiceArgument, ServiceNam
 CLASSES = frozenset({*(klass.value for klass in DomainClass), "RemoteVM"})
 """The field's classes. Bento has no RemoteVM, but a rule about them is sound; it matches nobody."""
 
-UNSUPPORTED_DIRECTIVES = frozenset({"!include", "!include-dir", "!include-service", "!compat-4.0"})
-
 DOMAINS = "a domain's name, uuid:UUID, *, @anyvm, @adminvm, @tag:TAG, @type:CLASS, @dispvm:NAME, @dispvm:@tag:TAG"
 
 
@@ -78,13 +81,83 @@ class PolicyError(Exception):
         self.fault = fault
 
 
-def parse(file: str, text: str) -> tuple[Rule, ...]:
-    """The rules of `text`, in order; `file` is its name, for messages. Raises PolicyError at the first fault."""
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word and its place; empty: the end of a line, where a word was expected."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+
+    def after(self, count: int) -> "Word":
+        """The word without its first `count` characters."""
+        return Word(self.file, self.line, self.column + count, self.text[count:])
+
+    def expected(self, what: str) -> PolicyError:
+        found = printable(self.text) if self.text else "nothing"
+        return self.wrong(f"expected {what}, found {found}")
+
+    def wrong(self, problem: str) -> PolicyError:
+        return PolicyError(Fault(self.file, self.line, self.column, problem))
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """`!include FILE`. A path is as it was written; so in the others."""
+
+    path: Word
+
+
+@dataclass(frozen=True, slots=True)
+class IncludeDirectory:
+    path: Word
+
+
+@dataclass(frozen=True, slots=True)
+class IncludeService:
+    """`!include-service`, or `!include` where the old syntax is spoken already."""
+
+    service: ServiceName | None
+    argument: ServiceArgument | None
+    path: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Compat40:
+    """`!compat-4.0`: the files of the old policy, one a service."""
+
+    directive: Word
+
+
+Statement = Rule | Include | IncludeDirectory | IncludeService | Compat40
+
+
+def parse(file: str, text: str) -> tuple[Statement, ...]:
+    """The statements of `text`, in order; `file` is its name, for messages. Raises PolicyError at the first fault."""
     return tuple(
-        _rule(words, _Word(file, number, len(line) + 1, ""))
-        for number, line in enumerate(lines(text), start=1)
-        if (words := _words(file, number, line)) and not words[0].text.startswith("#")
+        _directive(words, end) if words[0].text.startswith("!") else _rule(words, end)
+        for words, end in _lines_of_words(file, lines(text))
     )
+
+
+def parse_old(
+    file: str, text: str, service: ServiceName | None, argument: ServiceArgument | None
+) -> tuple[Rule | IncludeService, ...]:
+    """The same of a file in the old syntax, which says what it says about this service and argument."""
+    return tuple(
+        _old_directive(service, argument, words, end)
+        if words[0].text.startswith("!")
+        else _columns(service, argument, words, end)
+        for words, end in _lines_of_words(file, map(_renewed, lines(text)))
+    )
+
+
+def _renewed(line: str) -> str:
+    """A line of the old syntax in the new one's words, each at the same column."""
+    if line.lstrip().startswith("#"):
+        return line
+    return line.replace("$include:", "!include ").replace("$", "@").replace(",", " ")
 
 
 def lines(text: str) -> list[str]:
@@ -92,41 +165,30 @@ def lines(text: str) -> list[str]:
     return re.split("\r\n|\r|\n", text)
 
 
-# ---- words: every piece of text knows its place --------------------------------------------------
+# ---- words ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A word, or (empty) the end of a line, where a word was expected."""
-
-    file: str
-    line: int
-    column: int
-    text: str
-
-    def after(self, count: int) -> "_Word":
-        """The word without its first `count` characters."""
-        return _Word(self.file, self.line, self.column + count, self.text[count:])
-
-    def expected(self, what: str) -> PolicyError:
-        found = printable(self.text) if self.text else "nothing"
-        return self.wrong(f"expected {what}, found {found}")
-
-    def unsupported(self) -> PolicyError:
-        return self.wrong(f"{printable(self.text)} isn't supported by this version of Bento")
-
-    def wrong(self, problem: str) -> PolicyError:
-        return PolicyError(Fault(self.file, self.line, self.column, problem))
+def _lines_of_words(file: str, of: Iterable[str]) -> Iterator[tuple[list[Word], Word]]:
+    """The words of each line that is neither blank nor a comment, and its end."""
+    for number, line in enumerate(of, start=1):
+        words = [Word(file, number, found.start() + 1, found.group()) for found in re.finditer(r"\S+", line)]
+        if words and not words[0].text.startswith("#"):
+            yield words, Word(file, number, len(line) + 1, "")
 
 
-def _words(file: str, number: int, line: str) -> list[_Word]:
-    return [_Word(file, number, found.start() + 1, found.group()) for found in re.finditer(r"\S+", line)]
+def _only(words: Sequence[Word], end: Word, *what: str) -> Sequence[Word]:
+    """The words, one for each `what`."""
+    if len(words) < len(what):
+        raise end.expected(what[len(words)])
+    if len(words) > len(what):
+        raise words[len(what)].expected("the end of the line")
+    return words
 
 
 T = TypeVar("T")
 
 
-def _named(word: _Word, parser: Callable[[str], T], what: str) -> T:
+def _named(word: Word, parser: Callable[[str], T], what: str) -> T:
     try:
         return parser(word.text)
     except WireError:
@@ -136,29 +198,53 @@ def _named(word: _Word, parser: Callable[[str], T], what: str) -> T:
 # ---- the columns ---------------------------------------------------------------------------------
 
 
-def _rule(words: Sequence[_Word], end: _Word) -> Rule:
-    if words[0].text.startswith("!"):
-        raise _directive(words[0])
-    service_word, argument_word, source_word, target_word, action_word = (*words, *[end] * 5)[:5]
+def _rule(words: Sequence[Word], end: Word) -> Rule:
+    service_word, argument_word = (*words, end, end)[:2]
     service = _service(service_word)
-    argument = _argument(argument_word, service)
+    return _columns(service, _argument(argument_word, service), words[2:], end)
+
+
+def _columns(service: ServiceName | None, argument: ServiceArgument | None, words: Sequence[Word], end: Word) -> Rule:
+    source_word, target_word, action_word = (*words, end, end, end)[:3]
     source = _source(source_word)
     target = _target(target_word)
-    action = _action(action_word, words[5:])
+    action = _action(action_word, words[3:])
     if target == NoTarget() and isinstance(action, Allow) and action.target is None:
         raise end.expected("target=DOMAIN, for @default says not where an allowed call goes")
     return Rule(service, argument, source, target, action, end.file, end.line)
 
 
-def _directive(word: _Word) -> PolicyError:
-    return word.unsupported() if word.text in UNSUPPORTED_DIRECTIVES else word.expected("a rule or a # comment")
+def _directive(words: Sequence[Word], end: Word) -> Statement:
+    directive, given = words[0], words[1:]
+    match directive.text:
+        case "!include":
+            return Include(*_only(given, end, "the path of a file"))
+        case "!include-dir":
+            return IncludeDirectory(*_only(given, end, "the path of a directory"))
+        case "!include-service":
+            service_word, argument_word, path = _only(given, end, "a service", "an argument", "the path of a file")
+            service = _service(service_word)
+            return IncludeService(service, _argument(argument_word, service), path)
+        case "!compat-4.0":
+            _only(given, end)
+            return Compat40(directive)
+        case _:
+            raise directive.expected("a rule, !include, !include-dir, !include-service, !compat-4.0 or a # comment")
 
 
-def _service(word: _Word) -> ServiceName | None:
+def _old_directive(
+    service: ServiceName | None, argument: ServiceArgument | None, words: Sequence[Word], end: Word
+) -> IncludeService:
+    if words[0].text != "!include":
+        raise words[0].expected("a rule, !include (the one directive of the old syntax) or a # comment")
+    return IncludeService(service, argument, *_only(words[1:], end, "the path of a file"))
+
+
+def _service(word: Word) -> ServiceName | None:
     return None if word.text == "*" else _named(word, ServiceName.parse, "a service's name or *")
 
 
-def _argument(word: _Word, service: ServiceName | None) -> ServiceArgument | None:
+def _argument(word: Word, service: ServiceName | None) -> ServiceArgument | None:
     if word.text == "*":
         return None
     if service is None:
@@ -168,7 +254,7 @@ def _argument(word: _Word, service: ServiceName | None) -> ServiceArgument | Non
     return _named(word.after(1), ServiceArgument.parse, "letters, digits, or any of _ . + - after the +")
 
 
-def _source(word: _Word) -> Source:
+def _source(word: Word) -> Source:
     what = f"a source ({DOMAINS})"
     match word.text:
         case "@dispvm":
@@ -181,7 +267,7 @@ def _source(word: _Word) -> Source:
             return _either(word, what)
 
 
-def _target(word: _Word) -> Target:
+def _target(word: Word) -> Target:
     match word.text:
         case "@default":
             return NoTarget()
@@ -195,7 +281,7 @@ def _target(word: _Word) -> Target:
             return _either(word, f"a target ({DOMAINS}, @dispvm or @default)")
 
 
-def _either(word: _Word, what: str) -> Both:
+def _either(word: Word, what: str) -> Both:
     """What means the same as a source and as a target."""
     match word.text:
         case "*":
@@ -210,21 +296,21 @@ def _either(word: _Word, what: str) -> Both:
             return _one(word, what)
 
 
-def _tag(word: _Word) -> Tag:
+def _tag(word: Word) -> Tag:
     return _named(word, Tag.parse, "a tag after @tag:")
 
 
-def _class(word: _Word) -> str:
+def _class(word: Word) -> str:
     if word.text not in CLASSES:
         raise word.expected(f"one of {', '.join(sorted(CLASSES))} after @type:")
     return word.text
 
 
-def _base(word: _Word) -> Named | Identified:
+def _base(word: Word) -> Named | Identified:
     return _one(word, "a domain's name, uuid:UUID or @tag:TAG after @dispvm:")
 
 
-def _one(word: _Word, what: str) -> Named | Identified:
+def _one(word: Word, what: str) -> Named | Identified:
     match word.text:
         case "@adminvm":
             return Named(ADMIN)
@@ -239,7 +325,7 @@ def _one(word: _Word, what: str) -> Named | Identified:
 BOTH = ("target", "user", "notify", "autostart")
 
 
-def _action(word: _Word, parameters: Sequence[_Word]) -> Action:
+def _action(word: Word, parameters: Sequence[Word]) -> Action:
     match word.text:
         case "allow":
             given = _parameters(parameters, BOTH)
@@ -255,7 +341,7 @@ def _action(word: _Word, parameters: Sequence[_Word]) -> Action:
             raise word.expected("allow, ask or deny")
 
 
-def _destination(given: Mapping[str, _Word], key: str) -> Destination | None:
+def _destination(given: Mapping[str, Word], key: str) -> Destination | None:
     if (word := given.get(key)) is None:
         return None
     match word.text:
@@ -268,16 +354,16 @@ def _destination(given: Mapping[str, _Word], key: str) -> Destination | None:
             return one.name if isinstance(one, Named) else one
 
 
-def _user(given: Mapping[str, _Word]) -> UserName | None:
+def _user(given: Mapping[str, Word]) -> UserName | None:
     return _named(given["user"], UserName.parse, "a user's name") if "user" in given else None
 
 
-def _choices(given: Mapping[str, _Word]) -> tuple[bool, bool]:
+def _choices(given: Mapping[str, Word]) -> tuple[bool, bool]:
     """`notify` and `autostart` of a rule that lets a call through."""
     return _yes(given, "notify", False), _yes(given, "autostart", True)
 
 
-def _yes(given: Mapping[str, _Word], key: str, otherwise: bool) -> bool:
+def _yes(given: Mapping[str, Word], key: str, otherwise: bool) -> bool:
     if (word := given.get(key)) is None:
         return otherwise
     if word.text not in ("yes", "no"):
@@ -285,9 +371,9 @@ def _yes(given: Mapping[str, _Word], key: str, otherwise: bool) -> bool:
     return word.text == "yes"
 
 
-def _parameters(words: Sequence[_Word], known: tuple[str, ...]) -> dict[str, _Word]:
+def _parameters(words: Sequence[Word], known: tuple[str, ...]) -> dict[str, Word]:
     """Each parameter's value by its key. A value may be empty here; its own parser will say no."""
-    given: dict[str, _Word] = {}
+    given: dict[str, Word] = {}
     for word in words:
         key, equals, _ = word.text.partition("=")
         if not equals or key not in known:

@@ -232,7 +232,7 @@ Action = Allow | Ask | Deny
 class Rule:
     """One line. `service` and `argument` are None for `*`; an empty argument is a bare `+`.
 
-    `line` counts from 1.
+    `line` counts from 1; 0 is no line but the file as such, which implies the rule (`includes.py`, the old policy).
     """
 
     service: ServiceName | None
@@ -245,7 +245,7 @@ class Rule:
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
     def matches(
         self, service: ServiceName, argument: ServiceArgument, source: DomainName, target: Party, world: World

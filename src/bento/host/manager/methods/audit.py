@@ -55,7 +55,7 @@ async def show(manager: Manager, request: Request) -> Reply:
         _parsed(TargetName.parse, asked["target"]) if "target" in asked else None,
         denied=_yes(asked, "denied"),
     )
-    policy = manager.calls.policy() if _yes(asked, "why") else None
+    policy = await manager.calls.policy() if _yes(asked, "why") else None
     return Stream(_show(manager, wanted, int(count), policy))
 
 

@@ -14,11 +14,11 @@ from bento.host.manager.methods.kinds import Manager, Method, Reply
 from bento.host.model.domain import LABELS
 from bento.host.model.errors import Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord
-from bento.host.policy.check import Finding, check
+from bento.host.policy.check import Finding, Oddity, check
 from bento.host.policy.decide import Allowed, Asking, Call, Denied, End
 from bento.host.policy.diff import Change, diff
 from bento.host.policy.explain import explain
-from bento.host.policy.files import Policy, PolicyBroken, assemble
+from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
 from bento.host.policy.outcomes import Terms
 from bento.host.policy.reach import Calls, Ground, Link, Path, reach
 from bento.host.policy.rules import Rule
@@ -40,7 +40,7 @@ async def explain_call(manager: Manager, request: Request) -> Reply:
         _parsed(ServiceArgument.parse, asked, "argument"),
         _parsed(TargetName.parse, asked, "target"),
     )
-    found = explain(manager.calls.policy(), call, manager.calls.world())
+    found = explain(await manager.calls.policy(), call, manager.calls.world())
     nearly = [
         {**_rule(miss.rule), "columns": [column.value for column in miss.columns], "why": miss.why}
         for miss in found.nearly
@@ -67,8 +67,11 @@ async def explain_call(manager: Manager, request: Request) -> Reply:
 async def check_policy(manager: Manager, request: Request) -> Reply:
     """`{"files": [{"name", "text"}]}`, or `{}` for the policy in force -> a list of findings."""
     asked = _object(request, "files")
-    policy = _policy(asked, "files") if "files" in asked else manager.calls.policy()
+    policy = _policy(asked, "files") if "files" in asked else await manager.calls.policy()
     found = await asyncio.to_thread(check, policy, manager.calls.world())
+    if (fault := manager.calls.policy_fault) and "files" not in asked and isinstance(policy, PolicyRules):
+        sentence = f"{fault.problem}; until this is mended, the policy of before holds"
+        found = (Finding(Oddity.BROKEN, fault.file, fault.line, fault.column, sentence), *found)
     return json.dumps([_finding(one) for one in found]).encode()
 
 
@@ -82,7 +85,7 @@ async def reach_domains(manager: Manager, request: Request) -> Reply:
     # A bool is an int to Python, and no number to anybody else.
     if max_hops is not None and (not isinstance(max_hops, int) or isinstance(max_hops, bool) or max_hops < 1):
         raise Invalid("max_hops is a whole number from 1")
-    ground = Ground(manager.calls.policy(), world)
+    ground = Ground(await manager.calls.policy(), world)
     found = await asyncio.to_thread(reach, ground, source=source, target=target, through=through, max_hops=max_hops)
     said = {
         "fault": _fault(ground.policy),
