@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from bento.host.model.errors import Unavailable
-from bento.host.model.machine import Disk, MachineSpec, MachineState
+from bento.host.model.machine import Disk, Image, MachineSpec, MachineState
 from bento.host.ports.hypervisor import Machine
 from tests.contracts.machines import World, processes_naming, shell, world_of
 
@@ -260,6 +261,78 @@ def test_a_start_that_is_cancelled_leaves_nothing(world: World) -> None:
     world.run(change_of_mind())
     assert processes_naming(spec.uuid) == []
     assert left_in(spec.run_dir) == []
+
+
+@pytest.fixture(scope="module")
+def saved(world: World) -> MachineSpec:
+    """Of a machine at rest: the spec with which others go on from it."""
+    spec = world.spec("saved")
+    place = spec.run_dir.parent
+    image = Image(place / "memory", place / "state")
+    machine = started(world, dataclasses.replace(spec, memory_file=image.memory))
+
+    async def until_it_listens() -> None:
+        while not await machine.listens():  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.05)
+
+    world.run(until_it_listens())
+    world.run(machine.save(image.state))
+    world.run(machine.kill())
+    disks = tuple(dataclasses.replace(disk, scratch=not disk.read_only) for disk in spec.disks)
+    return dataclasses.replace(spec, image=image, disks=disks)
+
+
+def another(world: World, saved: MachineSpec) -> MachineSpec:
+    """The spec of one more machine that goes on from there."""
+    new = world.spec()
+    return dataclasses.replace(saved, uuid=new.uuid, name=new.name, slot=new.slot, run_dir=new.run_dir)
+
+
+def test_machines_go_on_from_one_that_was_saved_and_share_nothing(world: World, saved: MachineSpec) -> None:
+    assert saved.image
+    before = digest(saved.image.memory), [written(disk.path) for disk in saved.disks]
+    specs = [another(world, saved) for _ in range(2)]
+    machines = [started(world, spec) for spec in specs]
+    with world.host(machines[0]) as here, world.host(machines[1]) as there:
+        assert shell(here, "echo secret >~/note; sync; cat ~/note").stdout == b"secret\n"
+        assert shell(there, "cat ~/note").code != 0
+    for machine, spec in zip(machines, specs, strict=True):
+        assert world.run(machine.state()) is MachineState.RUNNING
+        world.run(machine.kill())
+        assert processes_naming(spec.uuid) == []
+    after = digest(saved.image.memory), [written(disk.path) for disk in saved.disks]
+    assert after == before, "what they begin from is not theirs to change"
+
+
+def test_a_machine_that_went_on_is_found_again(world: World, saved: MachineSpec) -> None:
+    spec = another(world, saved)
+    started(world, spec)
+    found = world.run(world.driver().adopt({spec.uuid: spec.run_dir}))[spec.uuid]
+    with world.host(found) as host:
+        assert shell(host, "echo found").stdout == b"found\n"
+    world.run(found.kill())
+
+
+def test_nothing_goes_on_from_an_image_that_is_not_whole(world: World, saved: MachineSpec) -> None:
+    assert saved.image
+    spec = another(world, saved)
+    missing = spec.run_dir.parent / "missing"
+    for image in (Image(missing, saved.image.state), Image(saved.image.memory, missing)):
+        with pytest.raises(Unavailable, match="missing"):
+            world.run(world.driver().launch(dataclasses.replace(spec, image=image)))
+        assert processes_naming(spec.uuid) == []
+        assert left_in(spec.run_dir) == []
+
+
+def written(path: Path) -> tuple[int, int]:
+    """When last, and how many blocks."""
+    state = path.stat()
+    return state.st_mtime_ns, state.st_blocks
+
+
+def digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def test_a_machine_starts_again_where_one_was_killed(world: World) -> None:

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bento.host.drivers.sparse import copy_sparse
 from bento.host.model.errors import Unavailable
 
 FICLONE = 0x40049409
 """ioctl_ficlone(2): _IOW(0x94, 9, int)."""
 
 CANNOT_SHARE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS}
-
-MAX_COPY = 64 << 20
-"""Bytes of one `sendfile`."""
 
 
 class FileStorage:
@@ -69,32 +67,7 @@ def _clone(source: Path, target: int) -> None:
         except OSError as error:
             if error.errno not in CANNOT_SHARE:
                 raise
-            _copy(origin, target)
-
-
-def _copy(source: int, target: int) -> None:
-    size = os.fstat(source).st_size
-    os.ftruncate(target, size)
-    for start, end in _extents(source, size):
-        os.lseek(target, start, os.SEEK_SET)
-        while start < end:
-            start += (sent := os.sendfile(target, source, start, min(end - start, MAX_COPY)))
-            if sent == 0:
-                raise Unavailable("a volume became shorter while it was copied; try again when nothing uses it")
-
-
-def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data: (first byte, byte after the last), as lseek(2) tells them."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end
+            copy_sparse(origin, target)
 
 
 def _grow(path: Path, size: int) -> None:

@@ -23,6 +23,20 @@ class Disk:
 
     path: Path
     read_only: bool
+    scratch: bool = False
+    """The machine gets a copy in memory, which is gone with it; `path` stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A machine at rest, as `Machine.save` left it: the files of one directory.
+
+    `memory` is as large as the machine's RAM, with holes where the guest never wrote; `state` is all else. Both are
+    for the driver that wrote them, in the same version, and for a machine of the same shape.
+    """
+
+    memory: Path
+    state: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,10 @@ class MachineSpec:
     initrd: Path
     cmdline: str
     disks: tuple[Disk, ...]
+    memory_file: Path | None = None
+    """Where its RAM is to lie, so that it can be saved; None: nowhere that has a name."""
+    image: Image | None = None
+    """Where to go on from, with memory of its own, in place of a boot."""
 
 
 class MachineState(StrEnum):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from bento.host.model.machine import Accelerator, MachineSpec, MachineState, MachineUsage
+from bento.host.model.machine import Accelerator, Image, MachineSpec, MachineState, MachineUsage
 
 
 class Machine(Protocol):
@@ -32,6 +32,17 @@ class Machine(Protocol):
         ...
 
     async def state(self) -> MachineState: ...
+
+    async def listens(self) -> bool:
+        """Whether the guest's agent has opened its channel, answered or not."""
+        ...
+
+    async def save(self, state: Path) -> None:
+        """Stop it and write what it is, but its RAM, which lies in the file its spec named, to the new file `state`.
+
+        It is not to go on after that, only to be killed: its RAM is what others begin from.
+        """
+        ...
 
     async def pause(self) -> None: ...
 
@@ -64,6 +75,10 @@ class Hypervisor(Protocol):
 
         Those not in `run_dirs`, and those that no longer answer, are killed: nobody owns them.
         """
+        ...
+
+    def forget(self, image: Image) -> None:
+        """No machine will go on from `image` any more; those that did are not touched."""
         ...
 
     def answered(self, uuid: UUID) -> None:

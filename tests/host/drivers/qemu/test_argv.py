@@ -43,6 +43,24 @@ def test_qemu_is_given_no_path_of_the_host() -> None:
     assert all("/proc/self/fd/" in word or "/dev/fdset/" in word for word in paths)
 
 
+def test_a_machine_that_goes_on_maps_its_memory_for_itself_and_waits_to_be_told() -> None:
+    words = qemu_argv(
+        "/usr/bin/qemu", SPEC, dataclasses.replace(FDS, state=18), home="c0ffee", accelerator=Accelerator.TCG, tsc_khz=1
+    )
+    (memory,) = [value for value in after("-object", words) if value.startswith("memory-backend-file")]
+    assert "share=off" in memory
+    assert "-S" in words
+    assert after("-incoming", words) == ["defer"]
+    assert "-kernel" not in words, "it has booted"
+    assert 18 in dataclasses.replace(FDS, state=18).all()
+
+
+def test_a_machine_that_boots_can_be_saved() -> None:
+    (memory,) = [value for value in after("-object", argv()) if value.startswith("memory-backend-file")]
+    assert "share=on" in memory
+    assert "-incoming" not in argv()
+
+
 def test_qemu_gets_no_network_and_no_display() -> None:
     words = " ".join(argv())
     assert "-nodefaults" in words

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from bento.host.drivers.qemu.trial import OnTrial, Record
-from bento.host.model.machine import Accelerator, MachineSpec
+from bento.host.model.machine import Accelerator, Image, MachineSpec
 from bento.host.ports.hypervisor import Machine
 from bento.wire.names import DomainName
 
@@ -22,6 +22,7 @@ class Driver:
 
     accelerator: Accelerator
     launched: list[UUID] = field(default_factory=list)
+    forgotten: list[Image] = field(default_factory=list)
 
     async def launch(self, spec: MachineSpec) -> Machine:
         self.launched.append(spec.uuid)
@@ -29,6 +30,9 @@ class Driver:
 
     async def adopt(self, run_dirs: Mapping[UUID, Path]) -> Mapping[UUID, Machine]:
         return {}
+
+    def forget(self, image: Image) -> None:
+        self.forgotten.append(image)
 
     def answered(self, uuid: UUID) -> None:
         pass
@@ -43,8 +47,8 @@ class Trial:
     def __init__(self, directory: Path, question: str = "this boot") -> None:
         self.failures = 0
         self.record = Record(directory / "cache/trial.json", question)
-        self._drivers = Driver(Accelerator.KVM), Driver(Accelerator.TCG)
-        self.driver = OnTrial(*self._drivers, self.record, self._fail)
+        self.drivers = Driver(Accelerator.KVM), Driver(Accelerator.TCG)
+        self.driver = OnTrial(*self.drivers, self.record, self._fail)
 
     def _fail(self) -> None:
         self.failures += 1
@@ -54,7 +58,7 @@ class Trial:
         spec = MachineSpec(uuid, DomainName("work"), Path(), 1, 0, 1, Path(), Path(), "", ())
         with pytest.raises(InterruptedError):
             asyncio.run(self.driver.launch(spec))
-        kvm, emulation = (driver.launched for driver in self._drivers)
+        kvm, emulation = (driver.launched for driver in self.drivers)
         used = Accelerator.KVM if kvm else Accelerator.TCG
         kvm.clear()
         emulation.clear()
@@ -125,3 +129,9 @@ def test_a_record_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     trial.driver.answered(WORK)
     assert trial.record.read() is None
     assert trial.launch(WORK) is Accelerator.KVM
+
+
+def test_both_ways_forget_an_image(tmp_path: Path) -> None:
+    trial, image = Trial(tmp_path), Image(tmp_path / "memory", tmp_path / "state")
+    trial.driver.forget(image)
+    assert [driver.forgotten for driver in trial.drivers] == [[image], [image]]

@@ -17,7 +17,7 @@ from bento.host.drivers.boxed import Box, Mark, Said, connect, find_boxes, kill_
 from bento.host.drivers.fake.machine import RUN_DIR
 from bento.host.drivers.template.tree import declared
 from bento.host.model.errors import Unavailable
-from bento.host.model.machine import Accelerator, MachineSpec, MachineState, MachineUsage
+from bento.host.model.machine import Accelerator, Image, MachineSpec, MachineState, MachineUsage
 
 LAUNCH_DEADLINE_SECONDS = 30
 SOURCE = str(Path(bento.__file__).parents[1])
@@ -50,6 +50,13 @@ class FakeMachine:
         if self._box.has_ended():
             return MachineState.GONE
         return MachineState.PAUSED if _is_stopped(self._pid) else MachineState.RUNNING
+
+    async def listens(self) -> bool:
+        return True  # it is not found before
+
+    async def save(self, state: Path) -> None:
+        await self._stop(True)
+        state.touch(exist_ok=False)
 
     async def pause(self) -> None:
         await self._stop(True)
@@ -88,9 +95,12 @@ class FakeHypervisor:
         return Accelerator.TCG
 
     async def launch(self, spec: MachineSpec) -> FakeMachine:
-        for path in (spec.kernel, spec.initrd, *(disk.path for disk in spec.disks)):
+        saved = (spec.image.memory, spec.image.state) if spec.image else ()
+        for path in (spec.kernel, spec.initrd, *(disk.path for disk in spec.disks), *saved):
             if not path.is_file():
                 raise Unavailable(f"{spec.name} cannot start: {path} is missing")
+        if spec.memory_file:
+            spec.memory_file.touch(exist_ok=False)
         said = Said()
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
@@ -116,6 +126,9 @@ class FakeHypervisor:
             else:
                 adopted[box.uuid] = FakeMachine(box, box.pid, run_dirs[box.uuid])
         return adopted
+
+    def forget(self, image: Image) -> None:
+        pass
 
     def answered(self, uuid: UUID) -> None:
         pass

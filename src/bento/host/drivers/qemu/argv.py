@@ -3,7 +3,7 @@
 QEMU gets no path of the host: every file and socket arrives as an open fd. It has no network, no display, no sound, no
 USB, no disk controller but virtio, and may not start programs. Guest-chosen words never come near this line.
 
-The shape (q35, root ports with room, RAM in a file mapped shared) is what later snapshots need; see
+The shape (q35, root ports with room, RAM in a file mapped shared) is what saved machines need; see
 docs/system/i386/microvm.rst and docs/pcie.txt of QEMU for why it is not a smaller machine.
 """
 
@@ -33,9 +33,12 @@ class Fds:
     channel: int
     console: int
     qmp: int
+    state: int | None = None
+    """What to go on from, in place of a boot; `ram` is then mapped privately."""
 
     def all(self) -> tuple[int, ...]:
-        return (self.ram, self.kernel, self.initrd, *self.disks, self.channel, self.console, self.qmp)
+        saved = () if self.state is None else (self.state,)
+        return (self.ram, self.kernel, self.initrd, *self.disks, self.channel, self.console, self.qmp, *saved)
 
 
 def ram_bytes(spec: MachineSpec) -> int:
@@ -54,8 +57,7 @@ def qemu_argv(
         # spawn=deny kills a QEMU that tries to start a program; a guest that broke in has only QEMU's own threads.
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *_board(spec, fds, accelerator),
-        *("-kernel", f"/proc/self/fd/{fds.kernel}", "-initrd", f"/proc/self/fd/{fds.initrd}"),
-        *("-append", _command_line(spec, accelerator, tsc_khz)),
+        *(_kernel(spec, fds, accelerator, tsc_khz) if fds.state is None else ("-incoming", "defer", "-S")),
         *_sockets(fds),
         *_disks(spec, fds),
         *("-device", "virtio-rng-pci"),
@@ -65,10 +67,11 @@ def qemu_argv(
 
 def _board(spec: MachineSpec, fds: Fds, accelerator: Accelerator) -> list[str]:
     size = f"{ram_bytes(spec) // MEBIBYTE}M"
+    shared = "on" if fds.state is None else "off"
     return [
         # Never in a core dump: guest memory. No controllers that no guest of ours uses.
         *("-machine", "q35,memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,usb=off,vmport=off"),
-        *("-object", f"memory-backend-file,id=ram,size={size},share=on,mem-path=/proc/self/fd/{fds.ram}"),
+        *("-object", f"memory-backend-file,id=ram,size={size},share={shared},mem-path=/proc/self/fd/{fds.ram}"),
         *("-m", size, "-smp", str(spec.vcpus)),
         *_engine(accelerator),
     ]
@@ -83,6 +86,13 @@ def _engine(accelerator: Accelerator) -> tuple[str, ...]:
             return ("-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max")
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _kernel(spec: MachineSpec, fds: Fds, accelerator: Accelerator, tsc_khz: int | None) -> list[str]:
+    return [
+        *("-kernel", f"/proc/self/fd/{fds.kernel}", "-initrd", f"/proc/self/fd/{fds.initrd}"),
+        *("-append", _command_line(spec, accelerator, tsc_khz)),
+    ]
 
 
 def _command_line(spec: MachineSpec, accelerator: Accelerator, tsc_khz: int | None) -> str:

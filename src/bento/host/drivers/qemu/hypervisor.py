@@ -17,14 +17,15 @@ from pathlib import Path
 from uuid import UUID
 
 from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, listen, spawn
-from bento.host.drivers.qemu import qmp
+from bento.host.drivers.qemu import qmp, saving
 from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
 from bento.host.drivers.qemu.confine import KVM_DEVICE, Owners, SubUsers, confined, sub_users
-from bento.host.drivers.qemu.machine import CHANNEL, CONSOLE, QMP, SOCKETS, QemuMachine
+from bento.host.drivers.qemu.machine import QMP, SOCKETS, QemuMachine
 from bento.host.drivers.qemu.sieve import sieve
 from bento.host.drivers.qemu.tsc import TscMeter
+from bento.host.drivers.sparse import copy_sparse
 from bento.host.model.errors import Unavailable
-from bento.host.model.machine import Accelerator, MachineSpec
+from bento.host.model.machine import Accelerator, Disk, Image, MachineSpec
 
 PROGRAM = "qemu-system-x86_64"
 PATIENCE_SECONDS = 20
@@ -46,6 +47,7 @@ class QemuHypervisor:
         self._owners = Owners(os.getuid(), users)
         self._users = users if accelerator is Accelerator.TCG or is_open_to_all(Path(KVM_DEVICE)) else None
         self._tsc = TscMeter()
+        self._memories: dict[Path, int] = {}
 
     @property
     def accelerator(self) -> Accelerator:
@@ -59,9 +61,12 @@ class QemuHypervisor:
     async def launch(self, spec: MachineSpec) -> QemuMachine:
         said = Said()
         try:
-            await self._start(spec, said)
+            state = await self._start(spec, said)
             try:
-                await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
+                if state is None:
+                    await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
+                else:
+                    await saving.go_on(spec.run_dir / QMP, state, deadline=self._patience)
                 return await self._find(spec, said)
             except Unavailable as error:
                 raise Unavailable(explain(spec, said.text() or str(error))) from error
@@ -90,15 +95,21 @@ class QemuHypervisor:
     def was_silent(self, uuid: UUID) -> bool:
         return False
 
-    async def _start(self, spec: MachineSpec, said: Said) -> None:
+    def forget(self, image: Image) -> None:
+        if (copy := self._memories.pop(image.memory, None)) is not None:
+            os.close(copy)
+
+    async def _start(self, spec: MachineSpec, said: Said) -> int | None:
+        """QEMU's number of the file with the state that it is to go on from, if it is."""
         program = shutil.which(PROGRAM)
         if program is None:
             raise Unavailable(f"{PROGRAM} is missing; install it with: sudo apt-get install qemu-system-x86")
         if os.getuid() == 0:
             raise Unavailable("machines never run as root; use Bento as an ordinary user")
         tsc_khz = await self._tsc.khz()
+        memory = await self._memory(spec.image) if spec.image else None
         with ExitStack() as ours:
-            fds = _open_all(spec, ours, foreign_user=self.separate_users)
+            fds = _open_all(spec, ours, memory, foreign_user=self.separate_users)
             command = qemu_argv(program, spec, fds, home=self._home, accelerator=self._accelerator, tsc_khz=tsc_khz)
             filters = _in_memory(sieve(), ours)
             largest = max(os.fstat(fd).st_size for fd in (fds.ram, *fds.disks))
@@ -106,6 +117,16 @@ class QemuHypervisor:
             box = partial(confined, command, user=self._user(spec), devices=devices, sieve=filters, file_size=largest)
             # Our copies close when the box has its own: a socket of a dead QEMU must refuse connections.
             await spawn(lambda ready: box(ready=ready), inherit=(*fds.all(), filters), said=said)
+            return fds.state
+
+    async def _memory(self, image: Image) -> int:
+        """What all machines that go on from `image` map, each for itself. Read from the disk once."""
+        if image.memory not in self._memories:
+            try:
+                self._memories[image.memory] = await asyncio.to_thread(saving.sealed_copy, image.memory)
+            except OSError as error:
+                raise Unavailable(f"{image.memory} cannot be read: {error.strerror}") from error
+        return self._memories[image.memory]
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
         try:
@@ -145,8 +166,8 @@ def explain(spec: MachineSpec, words: str) -> str:
     return f"QEMU did not start {spec.name}: {words.splitlines()[-1]}"
 
 
-def _open_all(spec: MachineSpec, ours: ExitStack, *, foreign_user: bool) -> Fds:
-    """Everything that QEMU inherits; `ours` closes our copies."""
+def _open_all(spec: MachineSpec, ours: ExitStack, memory: int | None, *, foreign_user: bool) -> Fds:
+    """Everything that QEMU inherits; `ours` closes our copies. `memory` is what it is to map privately, if so."""
 
     def kept(fd: int) -> int:
         ours.callback(os.close, fd)
@@ -158,13 +179,37 @@ def _open_all(spec: MachineSpec, ours: ExitStack, *, foreign_user: bool) -> Fds:
         for path, fd in ((spec.kernel, kernel), (spec.initrd, initrd)):
             if foreign_user and not os.fstat(fd).st_mode & stat.S_IROTH:
                 raise Unavailable(f"{path} must be readable by all; run: chmod a+r {shlex.quote(str(path))}")
-        disks = [kept(_open(spec, d.path, os.O_RDONLY if d.read_only else os.O_RDWR)) for d in spec.disks]
-        ram = kept(os.memfd_create(f"bento-ram-{spec.name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-        os.ftruncate(ram, ram_bytes(spec))
-        sockets = [ours.enter_context(listen(spec.run_dir / name)).fileno() for name in (CHANNEL, CONSOLE, QMP)]
+        disks = [kept(_open_disk(spec, disk)) for disk in spec.disks]
+        ram = kept(_new_ram(spec)) if memory is None else memory
+        state = kept(_open(spec, spec.image.state, os.O_RDONLY)) if spec.image else None
+        channel, console, monitor = (ours.enter_context(listen(spec.run_dir / name)).fileno() for name in SOCKETS)
     except OSError as error:
         raise Unavailable(f"{spec.name} cannot start: {error.strerror}: {error.filename or spec.run_dir}") from error
-    return Fds(ram, kernel, initrd, tuple(disks), *sockets)
+    return Fds(ram, kernel, initrd, tuple(disks), channel, console, monitor, state)
+
+
+def _open_disk(spec: MachineSpec, disk: Disk) -> int:
+    if not disk.scratch:
+        return _open(spec, disk.path, os.O_RDONLY if disk.read_only else os.O_RDWR)
+    original, copy = _open(spec, disk.path, os.O_RDONLY), os.memfd_create(f"bento-disk-{spec.name}", os.MFD_CLOEXEC)
+    try:
+        copy_sparse(original, copy)
+    except BaseException:
+        os.close(copy)
+        raise
+    finally:
+        os.close(original)
+    return copy
+
+
+def _new_ram(spec: MachineSpec) -> int:
+    if spec.memory_file:
+        fd = os.open(spec.memory_file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.fchmod(fd, 0o666)  # QEMU opens it again as its own user; who else could is for the directory to say
+    else:
+        fd = os.memfd_create(f"bento-ram-{spec.name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, ram_bytes(spec))
+    return fd
 
 
 def _in_memory(content: bytes, ours: ExitStack) -> int:

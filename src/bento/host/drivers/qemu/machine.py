@@ -6,12 +6,13 @@ The same object whether this manager started the machine or found it again; it k
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from pathlib import Path
 from uuid import UUID
 
 from bento.host.drivers.boxed import Box, Said, connect, usage_of
-from bento.host.drivers.qemu import qmp
+from bento.host.drivers.qemu import qmp, saving
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineState, MachineUsage
 
@@ -68,6 +69,23 @@ class QemuMachine:
         except Unavailable:
             return False
         return True
+
+    async def listens(self) -> bool:
+        match await qmp.execute(self._run_dir / QMP, "query-chardev", deadline=self._patience):
+            case [*devices]:
+                return any(
+                    d == {**d, "label": "channel", "frontend-open": True} for d in devices if isinstance(d, dict)
+                )
+            case _:
+                raise Unavailable("QEMU gave an answer that makes no sense")
+
+    async def save(self, state: Path) -> None:
+        fd = os.open(state, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            await saving.save(self._run_dir / QMP, fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     async def pause(self) -> None:
         await self._tell("stop")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from bento.host.model.machine import Accelerator, MachineSpec
+from bento.host.model.machine import Accelerator, Image, MachineSpec
 from bento.host.ports.hypervisor import Hypervisor, Machine
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ class OnTrial:
 
     async def adopt(self, run_dirs: Mapping[UUID, Path]) -> Mapping[UUID, Machine]:
         return await self._current.adopt(run_dirs)
+
+    def forget(self, image: Image) -> None:
+        for driver in (self._kvm, self._emulation):
+            driver.forget(image)
 
     def answered(self, uuid: UUID) -> None:
         if self._settled:
