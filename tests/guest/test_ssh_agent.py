@@ -187,7 +187,7 @@ def test_a_request_that_breaks_off_is_not_passed_on(vault: Vault) -> None:
 
 @pytest.mark.parametrize("name", ["nobody", "..", ".hidden", "a+b"])
 def test_an_agent_that_nobody_made_is_none(vault: Vault, name: str) -> None:
-    vault.make_key("identities.d/work/id")
+    vault.make_key("identities.d/git/id")
     assert vault.say(encode_request(List()), name) == ([], 1)
 
 

@@ -4,12 +4,12 @@ The domain that asks is hostile. Of what it says only two kinds of requests reac
 anew (`wire.sshagent`); all others are answered here, by a failure. The call's argument names the agent:
 
     none      the keys in ~/.ssh
-    work      the keys in ~/.ssh/identities.d/work, which somebody has made for that; there is no other way to it
+    git       the keys in ~/.ssh/identities.d/git, which somebody has made for that; there is no other way to it
 
 A socket or a link `agent.sock` in that directory is used if it is there (KeePassXC's, gpg-agent's). Otherwise an
 ssh-agent is started at the first call and lives on; it gets the keys that want no passphrase, and a person adds others:
 
-    SSH_AUTH_SOCK=/tmp/qubes-ssh-agent-1000/agent.work ssh-add ~/.ssh/identities.d/work/id_ed25519
+    SSH_AUTH_SOCK=/tmp/qubes-ssh-agent-1000/agent.git ssh-add ~/.ssh/identities.d/git/id_ed25519
 
 Whoever may call may have everything signed, as long as the policy lets it; `ssh-add -c` asks for each key.
 """
