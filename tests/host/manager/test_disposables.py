@@ -2,8 +2,20 @@
 
 import pytest
 
+from bento.host.manager.disposables import MAX_AT_ONCE
 from bento.wire.admin import Fault
-from tests.host.manager.home import Home, end_process
+from bento.wire.rpc import ExitCode
+from bento.wire.vmexec import encode_command
+from tests.host.manager.home import TREE, Home, end_process
+
+CALL_AND_WAIT = [
+    word.encode()
+    for word in (
+        *("env", f"PYTHONPATH={TREE / 'src'}", "/usr/bin/python3", "-S", "-m", "bento.guest.commands.qrexec_client_vm"),
+        *("@dispvm:base", "qubes.VMExec+cat"),
+    )
+]
+"""A program that asks for a disposable and keeps it: its input does not end."""
 
 
 @pytest.fixture
@@ -150,3 +162,61 @@ def test_one_that_died_while_no_manager_was_there_is_gone(based: Home) -> None:
     based.start_manager()
     assert name not in based.states()
     assert not directory.exists()
+
+
+@pytest.fixture
+def random(based: Home) -> Home:
+    """The same, with `random` running, whose calls a disposable of `base` may serve."""
+    based.create("random")
+    based.start("random")
+    based.policy("qubes.VMExec * random @dispvm:base allow\nqubes.VMExec * random @dispvm allow\n")
+    return based
+
+
+def disposables(home: Home) -> list[str]:
+    return [row["name"] for row in home.table() if row["class"] == "DispVM"]
+
+
+def test_a_call_to_a_new_disposable_is_served_and_ends_it(random: Home) -> None:
+    with random.events() as events:
+        outcome = random.run_from("random", "@dispvm:base", "qubes.VMExec+cat", stdin=b"for nobody else")
+        assert (outcome.code, outcome.stdout) == (0, b"for nobody else")
+        events.until("domain-delete")
+    assert disposables(random) == []
+
+
+def test_a_plain_dispvm_is_the_callers_default(random: Home) -> None:
+    assert random.run_from("random", "@dispvm", "qubes.VMExec+true").code == ExitCode.REFUSED
+    random.ask("admin.vm.property.Set", "random", "default_dispvm", "base")
+    assert random.run_from("random", "@dispvm", "qubes.VMExec+true").code == 0
+
+
+def test_it_ends_when_its_caller_goes(random: Home) -> None:
+    with random.events() as events:
+        begun = random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}")
+        name = next(d for e in events.until("domain-start")[-1:] if (d := e.subject))
+        assert disposables(random) == [name]
+        begun.sock.close()
+        events.until("domain-delete")
+    assert disposables(random) == []
+
+
+def test_it_ends_with_the_manager_that_knew_of_its_call(random: Home) -> None:
+    with random.events() as events:
+        begun = random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}")
+        events.until("domain-start")
+    random.kill_manager()
+    begun.sock.close()
+    random.start_manager()
+    assert disposables(random) == []
+    assert random.state("random") == "Running"
+
+
+def test_a_domain_has_so_many_at_once_and_no_more(random: Home) -> None:
+    marked = [created(random) for _ in range(MAX_AT_ONCE)]
+    for name in marked:
+        for tag in ("created-by-random", "disp-created-by-random"):
+            random.ask("admin.vm.tag.Set", name, tag)
+    assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == ExitCode.FAULT
+    random.ask("admin.vm.Remove", marked[0])
+    assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == 0
