@@ -146,7 +146,7 @@ def test_a_program_on_a_terminal_gets_every_key_and_the_size(manager: FakeManage
         say(leg, Data(0, 1, b"\x1b[2Jraw"))
         message = Heard(leg).next()
         assert isinstance(message, Data)
-        typed.append(message.payload)
+        typed.append(bytes(message.payload))
         say(leg, Exit(0, 5))
 
     manager.legs["bento.vm.Call"] = vi

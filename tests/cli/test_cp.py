@@ -279,7 +279,7 @@ class Receiver:
         assert asked.argument == "qubes.Filecopy+"
         heard, unpacker = Heard(leg), Unpacker()
         while not self._stop_early and isinstance(message := heard.next(), Data):
-            for step in unpacker.feed(message.payload):
+            for step in unpacker.feed(bytes(message.payload)):
                 match step:
                     case Enter(name=name):
                         self.steps.append(f"enter {name.decode()}")

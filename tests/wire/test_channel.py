@@ -65,7 +65,7 @@ class Guest:
                 self.heard = []
             else:
                 try:
-                    self.heard += self._reader.feed(data)
+                    self.heard += [(tag, bytes(payload)) for tag, payload in self._reader.feed(data)]
                     return
                 except WireError:
                     # Of what was read earlier nothing is kept: an agent hands on what this read left.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from bento.guest.loop import READ, WRITE, Loop
 from bento.guest.talk import Talk
+from bento.wire.layout import Bytes
 from bento.wire.rpc import MAX_DATA, Data, Eof, Stream
 
 
@@ -24,7 +25,7 @@ class Writer:
         self._finishing = False
         self._closed = False
 
-    def put(self, data: bytes, through: Callable[[], None] | None = None) -> None:
+    def put(self, data: Bytes, through: Callable[[], None] | None = None) -> None:
         """`through` is called once the last byte of `data` is written, maybe at once."""
         self._chunks.append((memoryview(data), through))
         if not self._waiting:

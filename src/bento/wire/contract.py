@@ -162,8 +162,9 @@ class Follower:
             case Data(stream=Stream.STDERR):
                 self.complain(len(untrusted.payload))
             case Data():
-                passed = self.say(role, untrusted.payload)
-                return untrusted if passed is untrusted.payload else Data(untrusted.call, untrusted.stream, passed)
+                passed = self.say(role, bytes(untrusted.payload))
+                whole = len(passed) == len(untrusted.payload)
+                return untrusted if whole else Data(untrusted.call, untrusted.stream, passed)
             case Eof() if untrusted.stream != Stream.STDERR:
                 self.end(role)
             case Exit():

@@ -9,21 +9,28 @@ is read, before any of it is kept.
 """
 
 from collections.abc import Iterator
+from struct import Struct
 
 from bento.wire.errors import WireError
-from bento.wire.layout import Message
+from bento.wire.layout import Bytes, Message
 
-HEADER = 5
-MAX_PAYLOAD = (1 << 16) + 1024
-"""Largest payload of any frame, in bytes: 64 KiB of data, or a call's service and argument, and the numbers beside."""
+_HEAD = Struct(">BI")
+HEADER = _HEAD.size
+MAX_PAYLOAD = (1 << 17) + 1024
+"""Largest payload of any frame, in bytes: 128 KiB of data, or a call's service and argument, and the numbers beside."""
 
 
 def encode_frame(message: Message, seal: bytes = b"") -> bytes:
-    parts = message.parts()
-    length = sum(map(len, parts))
+    return b"".join(frame_pieces(message, seal))
+
+
+def frame_pieces(message: Message, seal: bytes = b"") -> tuple[Bytes, ...]:
+    """The frame in pieces to be written one after the other, for whoever can do that without copying them."""
+    *parts, last = (b"", *message.parts())
+    length = sum(map(len, parts)) + len(last)
     if length > MAX_PAYLOAD:
         raise WireError(f"a message of {length} bytes does not fit a frame; send at most {MAX_PAYLOAD}")
-    return b"".join((bytes((message.TAG,)), length.to_bytes(4, "big"), *parts, seal))
+    return b"".join((_HEAD.pack(message.TAG, length), *parts)), last, seal
 
 
 class OutOfStep(WireError):
@@ -43,23 +50,31 @@ class FrameReader:
         """Bytes of an unfinished frame."""
         return len(self._pending)
 
-    def feed(self, untrusted: bytes) -> Iterator[tuple[int, bytes]]:
-        """The frames that `untrusted` completes. Take them all before feeding more."""
+    def feed(self, untrusted: bytes) -> Iterator[tuple[int, memoryview]]:
+        """The frames that `untrusted` completes. Take them all before feeding more.
+
+        Payloads are views, which keep all of `untrusted` in memory (and at most a frame more).
+        """
         pending = self._pending
-        pending += untrusted
+        if pending:
+            pending += untrusted
+        view = memoryview(pending or untrusted)
         at = 0
         try:
-            while len(pending) - at >= HEADER:
-                length = int.from_bytes(pending[at + 1 : at + HEADER], "big")
+            while len(view) - at >= HEADER:
+                tag, length = _HEAD.unpack_from(view, at)
                 if length > self._limit:
                     raise WireError(f"frame of {length} bytes where {self._limit} are allowed")
                 end = at + HEADER + length
-                if len(pending) < end + len(self._seal):
+                after = end + len(self._seal)
+                if len(view) < after:
                     break
-                if pending[end : end + len(self._seal)] != self._seal:
+                if view[end:after] != self._seal:
                     raise OutOfStep("frame without its seal: the two sides are out of step")
-                frame = pending[at], bytes(memoryview(pending)[at + HEADER : end])
-                at = end + len(self._seal)
-                yield frame
+                payload = view[at + HEADER : end]
+                at = after
+                yield tag, payload
         finally:
-            del pending[:at]
+            if at or not pending:
+                self._pending = bytearray(view[at:])
+            view.release()  # nobody can add to bytes that are looked at

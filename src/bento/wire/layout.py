@@ -19,6 +19,10 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 from bento.wire.errors import WireError
 
 
+Bytes = bytes | memoryview
+"""What can be written as it is. Views are of bytes that nobody changes."""
+
+
 class Sender(Flag):
     """Who may send a message: the trusted side of a boundary, the other side, or both."""
 
@@ -96,19 +100,19 @@ U64 = Number(8)
 
 
 class Rest:
-    """All bytes to the end of the message, at most `limit`. Only as the last field."""
+    """All bytes to the end of the message, at most `limit`. Only as the last field. Decoded they are a view."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
-    def encode(self, value: bytes) -> bytes:
+    def encode(self, value: Bytes) -> Bytes:
         return value
 
-    def decode(self, untrusted: memoryview, at: int) -> tuple[bytes, int]:
+    def decode(self, untrusted: memoryview, at: int) -> tuple[memoryview, int]:
         end = len(untrusted)
         if end - at > self.limit:
             raise WireError(f"field of {end - at} bytes where {self.limit} are allowed")
-        return bytes(untrusted[at:]), end
+        return untrusted[at:], end
 
 
 class Message:
@@ -119,7 +123,7 @@ class Message:
     SENDER: ClassVar[Sender]
     LAYOUT: ClassVar[tuple[tuple[str, Any], ...]]
 
-    def parts(self) -> list[bytes]:
+    def parts(self) -> list[Bytes]:
         """The payload as pieces to be joined (or written) in order, without tag and length: those are the frame's."""
         return [layout.encode(getattr(self, name)) for name, layout in self.LAYOUT]
 
@@ -148,7 +152,7 @@ class Codec:
     def __init__(self, messages: Iterable[type[Message]], *, sender: Sender) -> None:
         self._by_tag = {kind.TAG: kind for kind in messages if kind.SENDER & sender}
 
-    def decode(self, untrusted_tag: int, untrusted_payload: bytes) -> Message:
+    def decode(self, untrusted_tag: int, untrusted_payload: Bytes) -> Message:
         """The message, or `WireError`: unknown tag, wrong direction, truncated, too long, or a bad name."""
         kind = self._by_tag.get(untrusted_tag)
         if kind is None:

@@ -26,10 +26,10 @@ from enum import IntEnum
 from typing import Annotated
 
 from bento.wire.errors import WireError
-from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Rest, Sender, Text, message
+from bento.wire.layout import U8, U16, U32, U64, Blob, Bytes, Codec, Message, Number, Rest, Sender, Text, message
 from bento.wire.names import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
 
-MAX_DATA = 1 << 16
+MAX_DATA = 1 << 17
 """Most payload bytes in one `Data`."""
 
 WINDOW = 1 << 18
@@ -130,7 +130,7 @@ class Refused(Message):
 class Data(Message):
     call: Annotated[int, U32]
     stream: Annotated[int, STREAM]
-    payload: Annotated[bytes, Rest(MAX_DATA)]
+    payload: Annotated[Bytes, Rest(MAX_DATA)]
 
 
 @message(tag=8, sender=Sender.BOTH)

@@ -125,7 +125,7 @@ class Agent:
                 self._begin(call)
                 self._pump(call)
             case Data(number, stream, payload):
-                self._take(self._open[number], stream, payload)
+                self._take(self._open[number], stream, bytes(payload))
             case Eof(number, stream):
                 self._eof(self._open[number], stream)
             case Window(number, _, _) | Accepted(number):

@@ -107,7 +107,9 @@ def converse(call: Call, source: int, sink: int, options: Options) -> int:
         match message:
             case Data():
                 stream = Stream(message.stream)
-                data = message.payload.translate(PRINTABLE) if options.filtered[stream] else message.payload
+                data = bytes(message.payload)
+                if options.filtered[stream]:
+                    data = data.translate(PRINTABLE)
                 if not write_all(outputs[stream], data) and not options.program:
                     return 128 + signal.SIGPIPE
             case Eof(stream=Stream.STDOUT) if options.program:

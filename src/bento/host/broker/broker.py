@@ -9,14 +9,14 @@ from time import monotonic
 
 from bento.host.broker.channel import Channel
 from bento.host.broker.console import Console
+from bento.host.broker.desk import Desk
 from bento.host.broker.loop import Line, Loop
 from bento.host.broker.packets import Control
-from bento.host.broker.relay import Relay
-from bento.wire.control import Begin, Connect, Deny, Ended, Ending, Open, OpenConsole, PowerOff, Up
+from bento.wire.control import Begin, Connect, Deny, Ended, Ending, Open, OpenConsole, PowerOff
 from bento.wire.errors import WireError
 from bento.wire.frames import OutOfStep
 from bento.wire.layout import Message
-from bento.wire.rpc import Identity, Ready, Shutdown
+from bento.wire.rpc import Identity
 
 LINGER = 2.0
 """Seconds that callers have, after the guest is gone, to take what it said before."""
@@ -28,16 +28,16 @@ class Broker:
         self._loop = Loop()
         self._control = Control(self._loop, control)
         self._channel = Channel(Line(self._loop, channel))
-        self._relay = Relay(self._loop, self._channel, self._control.tell)
+        self._desk = Desk(self._loop, self._channel, self._control.tell)
+        self._relay = self._desk.relay
         self._console = Console(self._loop, console, log)
         self._ended: Ended | None = None
         self._deadline = 0.0
-        self._power_off = False
 
     def run(self) -> None:
         """Until the machine closes the channel, the guest breaks the protocol, or the manager is gone."""
         try:
-            while self._ended is None or (not self._relay.finished and monotonic() < self._deadline):
+            while self._ended is None or (not self._desk.finished and monotonic() < self._deadline):
                 self._loop.wait(self._patience())
                 self._hear_manager()
                 self._hear_guest()
@@ -74,17 +74,15 @@ class Broker:
                 identity = Identity(message.name, message.klass, message.seed, message.time)
                 self._channel.begin(message.nonce, identity, first=bool(message.first))
             case Open():
-                self._relay.open(message, *socks)
-            case Connect(token):
-                self._relay.connect(token, *socks)
-            case Deny(token, code):
-                self._relay.deny(token, code)
+                self._desk.open(message, *socks)
+            case Connect():
+                self._desk.connect(message, *socks)
+            case Deny():
+                self._desk.deny(message)
             case OpenConsole():
                 self._console.join(*socks)
             case PowerOff():
-                self._power_off = True
-                if self._channel.up and self._ended is None:
-                    self._channel.say(Shutdown())
+                self._desk.power_off()
             case _:
                 raise WireError(f"{type(message).__name__} is not for a broker")
 
@@ -92,11 +90,7 @@ class Broker:
         if self._ended or not self._channel.audible:
             return
         try:
-            for message in self._channel.receive():
-                if isinstance(message, Ready):
-                    self._up(message)
-                else:
-                    self._relay.hear(message)
+            self._relay.hear()
         except EOFError:
             self._end(Ending.CLOSED, "the machine closed the channel")
         except OutOfStep as error:
@@ -104,16 +98,10 @@ class Broker:
         except WireError as error:
             self._end(Ending.VIOLATION, str(error))
 
-    def _up(self, ready: Ready) -> None:
-        self._control.tell(Up(ready.version))
-        self._relay.serve_waiting()
-        if self._power_off:
-            self._channel.say(Shutdown())
-
     def _end(self, ending: Ending, sentence: str) -> None:
         self._ended = Ended(ending, sentence)
         self._deadline = monotonic() + LINGER
-        self._relay.end()
+        self._desk.end()
         self._console.close()
         self._channel.close()
 

@@ -11,13 +11,11 @@ from enum import Enum
 from bento.host.broker.loop import Line
 from bento.wire.channel import AnswerHunter, greeting, seal_of
 from bento.wire.errors import WireError
-from bento.wire.frames import FrameReader, encode_frame
+from bento.wire.frames import FrameReader, frame_pieces
 from bento.wire.layout import Message
 from bento.wire.rpc import FROM_GUEST, Identity, Ready
 
-READ_SIZE = 1 << 18
-
-ROOM = 1 << 18
+ROOM = 1 << 19
 """Bytes on their way to the guest, above which calls' data wait. What is about calls (grants, ends) still goes."""
 
 BACKLOG = 1 << 22
@@ -64,7 +62,7 @@ class Channel:
         """What one read gives. `EOFError`: the machine is gone. `WireError` (or `OutOfStep`): what is not allowed."""
         if self._stage is Stage.SILENT:
             raise EOFError
-        untrusted = self._line.read(READ_SIZE)
+        untrusted = self._line.read()
         if untrusted is None:
             return
         if not untrusted:
@@ -84,7 +82,7 @@ class Channel:
             yield message
 
     def say(self, message: Message) -> None:
-        self._line.put(encode_frame(message, self._seal))
+        self._line.put(*frame_pieces(message, self._seal))
 
     def flush(self) -> None:
         self._line.flush()

@@ -1,9 +1,9 @@
 """One call's socket. On its other side: another domain's broker, the command line, or a service of the manager.
 
 Towards the leg, each stream keeps its own bytes, at most the window it was
-granted, however small the frames that the guest cut them into. From the leg,
-messages are taken one at a time, as the guest's window allows; what waits stays
-bytes. The peer is believed no more than a guest.
+granted (or one read, uncopied), however small the frames that the guest cut
+them into. From the leg, messages are taken one at a time, as the guest's window
+allows; what waits stays bytes. The peer is believed no more than a guest.
 """
 
 import socket
@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterator
 from bento.host.broker.loop import Line, Loop
 from bento.wire.calls import LEGAL, Role, Stage
 from bento.wire.contract import Follower
-from bento.wire.control import Blame
 from bento.wire.errors import WireError
-from bento.wire.frames import FrameReader, encode_frame
-from bento.wire.layout import Message
+from bento.wire.frames import FrameReader, frame_pieces
+from bento.wire.layout import Bytes, Message
 from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Resize
-
-READ_SIZE = 1 << 17
 
 
 class Leg:
@@ -34,16 +31,15 @@ class Leg:
         self.line = Line(loop, sock, lambda: wake(self))
         self._codec = FROM_CALLER if guest is Role.SERVER else FROM_SERVER
         self._reader = FrameReader()
-        self._frames: Iterator[tuple[int, bytes]] = iter(())
+        self._frames: Iterator[tuple[int, memoryview]] = iter(())
         self._peer_ended: set[int] = set()
-        self._waiting: dict[int, bytearray] = {}
-        self._ending: list[Eof] = []
-        self._exit: Exit | None = None
+        self._waiting: dict[int, Bytes | bytearray] = {}
+        self._ending: list[Eof | Exit] = []
         self._under_way: Data | None = None
         self.finishing = False
         """The call is over; what is left is to write."""
-        self.fault = Blame.NOBODY, ""
-        """Who is to blame for how the call ended."""
+        self.fault: tuple[Role | None, str] = None, ""
+        """Who is to blame for how the call ended, and why."""
         self.follower: Follower | None = None
         """Holds both sides to the contract of the service, if it has one."""
 
@@ -52,7 +48,7 @@ class Leg:
     def receive(self) -> Data | Eof | Resize | Exit | None:
         """Its next message; None: not now. `EOFError`: it is gone. `WireError`: it may not say that."""
         while (frame := next(self._frames, None)) is None:
-            untrusted = self.line.read(READ_SIZE) if self.line.readable else None
+            untrusted = self.line.read() if self.line.readable else None
             if untrusted is None:
                 return None
             if not untrusted:
@@ -74,21 +70,27 @@ class Leg:
 
     # To the peer
 
-    def put(self, message: Data | Eof) -> None:
+    def put(self, untrusted: Data | Eof) -> None:
         """Something the guest said, judged and within its window."""
-        if isinstance(message, Eof):
-            self._ending.append(Eof(0, message.stream))
-        elif message.payload:
-            self._waiting.setdefault(message.stream, bytearray()).extend(message.payload)
+        if isinstance(untrusted, Eof):
+            self._ending.append(Eof(0, untrusted.stream))
+        elif (waiting := self._waiting.get(untrusted.stream)) is None:
+            if untrusted.payload:
+                self._waiting[untrusted.stream] = untrusted.payload
+        else:
+            # Many small ones become few large ones, in time that grows with the bytes and not with their square.
+            if not isinstance(waiting, bytearray):
+                waiting = self._waiting[untrusted.stream] = bytearray(waiting)
+            waiting += untrusted.payload
 
     def finish(self, code: int) -> None:
         """The server ended with `code`: the peer gets what waits, then that."""
         self.finishing = True
-        self._exit = Exit(0, code)
+        self._ending.append(Exit(0, code))
 
     @property
     def finished(self) -> bool:
-        return self.finishing and self._exit is None and not self.line.unsent
+        return self.finishing and not (self._waiting or self._ending or self.line.unsent)
 
     def flush(self) -> Iterator[tuple[int, int]]:
         """Write what the peer takes now; gives (stream, bytes) for data that went out, or never will."""
@@ -98,22 +100,24 @@ class Leg:
                 return
             if self._under_way:
                 yield self._under_way.stream, len(self._under_way.payload)
-            frame = self._next_frame()
-            self._under_way = frame if isinstance(frame, Data) else None
-            if frame is None:
+                self._under_way = None
+            if self._waiting:
+                self._under_way = self._next_data()
+                self.line.put(*frame_pieces(self._under_way))
+            elif self._ending:
+                for message in self._ending:
+                    self.line.put(*frame_pieces(message))
+                self._ending.clear()
+            else:
                 return
-            self.line.put(encode_frame(frame))
 
-    def _next_frame(self) -> Data | Eof | Exit | None:
-        if self._waiting:
-            stream = next(iter(self._waiting))
-            waiting = self._waiting.pop(stream)
-            payload = bytes(memoryview(waiting)[:MAX_DATA])
+    def _next_data(self) -> Data:
+        stream = next(iter(self._waiting))
+        waiting = self._waiting.pop(stream)
+        if isinstance(waiting, bytearray) and len(waiting) > MAX_DATA:
+            payload: Bytes = bytes(memoryview(waiting)[:MAX_DATA])
             del waiting[:MAX_DATA]
-            if waiting:
-                self._waiting[stream] = waiting  # behind the others: a torrent on one stream does not hold back another
-            return Data(0, stream, payload)
-        if self._ending:
-            return self._ending.pop(0)
-        last, self._exit = self._exit, None
-        return last
+            self._waiting[stream] = waiting  # behind the others: a torrent on one stream does not hold back another
+        else:
+            payload = memoryview(waiting)
+        return Data(0, stream, payload)

@@ -2,19 +2,29 @@
 
 Edge-triggered: every socket is registered once for reading, and an event only
 notes that a read (or a write that was stuck) may be tried. The note is cleared
-by the read or write that would block. So a socket that must wait for its turn
-or for a window costs nothing, and nobody can be spun on.
+by the read or write that finds the socket empty or full. So a socket that must
+wait for its turn or for a window costs nothing, and nobody can be spun on.
 
 Nothing is opened or closed while events are handed out: an event never meets
 a file that took over another's number.
 """
 
 import socket
+from collections import deque
 from collections.abc import Callable
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from itertools import islice
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 
-READING = EPOLLIN | EPOLLET
+from bento.wire.layout import Bytes
+
+READING = EPOLLIN | EPOLLRDHUP | EPOLLET
 WRITING = READING | EPOLLOUT
+
+READ_SIZE = 1 << 18
+"""Bytes that one read gives at most."""
+
+PIECES = 64
+"""That one write takes at most; the kernel's limit is 1,024 (UIO_MAXIOV)."""
 
 
 class Loop:
@@ -43,15 +53,30 @@ class Loop:
 class Line:
     """A stream socket. `wake` is called with each event's note, to schedule whoever owns the line."""
 
-    __slots__ = ("_loop", "_out", "_sock", "_stuck", "_wake", "broken", "fd", "hung_up", "readable")
+    __slots__ = (
+        "_ending",
+        "_loop",
+        "_out",
+        "_sock",
+        "_stuck",
+        "_wake",
+        "broken",
+        "fd",
+        "hung_up",
+        "readable",
+        "unsent",
+    )
 
     def __init__(self, loop: Loop, sock: socket.socket, wake: Callable[[], None] | None = None) -> None:
         self._loop = loop
         self._sock = sock
         self._wake = wake
-        self._out = bytearray()
+        self._out: deque[Bytes] = deque()
         self._stuck = False
+        self._ending = False
         self.fd = sock.fileno()
+        self.unsent = 0
+        """Bytes that wait to be written."""
         self.readable = False
         self.hung_up = False
         """The peer is gone; what it sent before may still be there to read."""
@@ -59,45 +84,55 @@ class Line:
         """A write found nobody; what was to be written is thrown away from now on."""
         loop.add(self.fd, self._note)
 
-    @property
-    def unsent(self) -> int:
-        return len(self._out)
-
-    def read(self, size: int) -> bytes | None:
+    def read(self, size: int = READ_SIZE) -> bytes | None:
         """Up to `size` bytes; None if there are none now, empty when the peer is gone."""
         try:
-            return self._sock.recv(size, socket.MSG_DONTWAIT)
+            untrusted = self._sock.recv(size, socket.MSG_DONTWAIT)
         except BlockingIOError:
             self.readable = False
             return None
         except ConnectionError:
             return b""
+        # Less than asked for is all there was, and more makes a new event; but nothing new comes after the end.
+        self.readable = len(untrusted) == size or self._ending
+        return untrusted
 
-    def put(self, data: bytes) -> None:
+    def put(self, *pieces: Bytes) -> None:
+        """To be written one after the other, uncopied."""
         if not self.broken:
-            self._out += data
+            self._out += pieces
+            self.unsent += sum(map(len, pieces))
 
     def flush(self) -> None:
         """Write what the socket takes now."""
-        while self._out and not self._stuck:
+        while self.unsent and not self._stuck:
             try:
-                del self._out[: self._sock.send(self._out, socket.MSG_DONTWAIT)]
+                self._forget(self._sock.sendmsg(islice(self._out, PIECES), (), socket.MSG_DONTWAIT))
             except BlockingIOError:
                 self._stuck = True
                 self._loop.watch_writing(self.fd, True)
             except ConnectionError:
                 self.broken = True
-                self._out.clear()
+                self._forget(self.unsent)
 
     def close(self) -> None:
         self._loop.remove(self.fd)
         self._sock.close()
+
+    def _forget(self, sent: int) -> None:
+        self.unsent -= sent
+        while self._out and sent >= len(self._out[0]):
+            sent -= len(self._out.popleft())
+        if sent:
+            self._out[0] = memoryview(self._out[0])[sent:]
 
     def _note(self, events: int) -> None:
         if events & ~EPOLLOUT:
             self.readable = True
         if events & (EPOLLHUP | EPOLLERR):
             self.hung_up = True
+        if events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP):
+            self._ending = True
         if self._stuck and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
             self._stuck = False
             self._loop.watch_writing(self.fd, False)

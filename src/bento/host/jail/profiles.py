@@ -52,6 +52,7 @@ RUNNING_PYTHON = (
 
 FEED_THE_BROKER = (
     Privilege("bytes of the channel, the console and the legs, on sockets it was given", ("recvfrom", "sendto")),
+    Privilege("the same in pieces, so that they need not be copied together first", ("sendmsg",)),
     Privilege("packets of the manager, with legs beside them", ("recvmsg",)),
     Privilege("Python asks a socket it is handed what it is", ("getsockname",)),
     Privilege("wait for the sockets", ("epoll_ctl", "epoll_wait", "epoll_pwait")),

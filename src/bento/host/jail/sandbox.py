@@ -32,6 +32,7 @@ def sandbox_argv(
         # A relay frees and takes its buffers anew for each chunk. Without these glibc hands the memory back to the
         # kernel each time, at three times the work for each byte (malloc(3), mallopt(3)).
         *("--setenv", "MALLOC_TRIM_THRESHOLD_", str(4 << 20), "--setenv", "MALLOC_TOP_PAD_", str(1 << 20)),
+        *("--setenv", "MALLOC_MMAP_THRESHOLD_", str(4 << 20)),
         *("--ro-bind", "/usr", "/usr"),
         *("--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64"),
         *(() if python_home.is_relative_to("/usr") else ("--ro-bind", str(python_home), str(python_home))),

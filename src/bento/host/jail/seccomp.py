@@ -83,6 +83,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
+    "sendmsg": (46, 211),
     "sendto": (44, 206),
     "set_robust_list": (273, 99),
     "setns": (308, 268),
