@@ -18,7 +18,6 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 
 from bento.wire.errors import WireError
 
-
 Bytes = bytes | memoryview
 """What can be written as it is. Views are of bytes that nobody changes."""
 

@@ -44,7 +44,7 @@ for folder in ("/", "/usr", "/code", "/code/bento"):
     )
     root, code, *writes = found.splitlines()
     assert set(root.strip("[]").replace("'", "").split(", ")) <= {"code", "lib", "lib64", "usr", *_top(sys.base_prefix)}
-    assert code == "['bento'] /code ['MALLOC_TOP_PAD_', 'MALLOC_TRIM_THRESHOLD_']"
+    assert code == "['bento'] /code ['MALLOC_MMAP_THRESHOLD_', 'MALLOC_TOP_PAD_', 'MALLOC_TRIM_THRESHOLD_']"
     assert writes == ["Read-only file system"] * 4
 
 
