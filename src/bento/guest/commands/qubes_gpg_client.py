@@ -153,12 +153,12 @@ def hear(call: Call, line: Line) -> int:
     for message in call.messages():
         match message:
             case Data(stream=Stream.STDOUT):
-                for block in untrusted.feed(message.payload):
+                for block in untrusted.feed(bytes(message.payload)):
                     if isinstance(block, Ended):
                         return block.code
                     write_all(files[block.file], block.data)
             case Data():
-                write_all(2, message.payload.translate(PRINTABLE))
+                write_all(2, bytes(message.payload).translate(PRINTABLE))
             case Exit(code=ExitCode.NOT_FOUND):
                 raise NoCall(message.code, "The other domain has no split GPG.")
             case Exit():

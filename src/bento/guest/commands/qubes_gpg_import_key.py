@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     for message in call.messages():
         match message:
             case Data():
-                write_all(1 if message.stream == Stream.STDOUT else 2, message.payload.translate(PRINTABLE))
+                write_all(1 if message.stream == Stream.STDOUT else 2, bytes(message.payload).translate(PRINTABLE))
             case Exit():
                 return message.code
             case _:

@@ -131,7 +131,7 @@ def carry(connection: socket.socket, options: Options, room: threading.BoundedSe
                     case Data(stream=Stream.STDOUT):
                         connection.sendall(message.payload)
                     case Data():
-                        write_all(2, message.payload.translate(PRINTABLE))
+                        write_all(2, bytes(message.payload).translate(PRINTABLE))
                     case Exit():
                         break
                     case _:
