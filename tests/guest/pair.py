@@ -1,10 +1,12 @@
 """Two domains and the test between them, in the host's place: commands typed in one are served by the other."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
@@ -15,11 +17,18 @@ PYTHON = f"env PYTHONPATH={SOURCE} {sys.executable} -S"
 
 
 def type_command(
-    root: Path, module: str, *arguments: str, stdin: bytes = b"", keep: int = 2, **more: str
+    root: Path,
+    module: str,
+    *arguments: str,
+    stdin: bytes = b"",
+    keep: int = 2,
+    file_size: int = resource.RLIM_INFINITY,
+    **more: str,
 ) -> "subprocess.Popen[bytes]":
     """A command of the guest half, where an agent may run at `root`.
 
-    `keep` is a file that it has too, and `more` goes into its environment.
+    `keep` is a file that it has too, `file_size` the most bytes of a file that it may write, and `more` goes into its
+    environment.
     """
     (root / "home").mkdir(exist_ok=True)
     process = subprocess.Popen(
@@ -27,6 +36,7 @@ def type_command(
         env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock"), **more},
         cwd=root / "home",
         pass_fds=[keep],
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (file_size, file_size)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -59,10 +69,16 @@ class Pair:
         self.serving.service(service, f"exec {PYTHON} -m bento.guest.services.{module}")
 
     def type(
-        self, module: str, *arguments: str, stdin: bytes = b"", keep: int = 2, **more: str
+        self,
+        module: str,
+        *arguments: str,
+        stdin: bytes = b"",
+        keep: int = 2,
+        file_size: int = resource.RLIM_INFINITY,
+        **more: str,
     ) -> "subprocess.Popen[bytes]":
         """A command of `asking`'s user, at home."""
-        return type_command(self.asking.root, module, *arguments, stdin=stdin, keep=keep, **more)
+        return type_command(self.asking.root, module, *arguments, stdin=stdin, keep=keep, file_size=file_size, **more)
 
     def allow(self, *, until: Callable[[], bool] = lambda: False, most: int = 1 << 40) -> Call:
         """Let the next call through to `serving`, to its end; or only `most` bytes of it, and break it off `until`."""
