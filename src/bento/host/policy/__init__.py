@@ -2,6 +2,8 @@
 
     files.assemble    names and bytes of the policy files -> Policy
     grammar.parse     one file's text -> its rules and includes, or a PolicyError that names the place
+    includes.Reader   files that include each other -> one list of rules
+    index.Index       the rules -> the first that matches a call, without trying each
     decide.decide     (Policy, Call, World) -> Allowed, Asking or Denied
     explain.explain   the same, and the rules above that nearly matched
     check.check       (Policy, World) -> rules that can never match, names that mean nobody

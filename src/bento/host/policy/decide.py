@@ -13,6 +13,7 @@ from typing import assert_never
 
 from bento.host.model.domain import ADMIN
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules
+from bento.host.policy.index import Index
 from bento.host.policy.rules import (
     Allow,
     Ask,
@@ -104,20 +105,20 @@ def decide(policy: Policy, call: Call, world: World) -> Decision:
     match policy:
         case PolicyBroken(fault):
             return _denied(call, Reason.POLICY_BROKEN, f"as every call is until the policy is mended: {fault}")
-        case PolicyRules(rules):
-            return _by_rules(rules, call, world)
+        case PolicyRules():
+            return _by_rules(policy.index, call, world)
         case never:
             assert_never(never)
 
 
-def _by_rules(rules: tuple[Rule, ...], call: Call, world: World) -> Decision:
+def _by_rules(rules: Index, call: Call, world: World) -> Decision:
     if not world.has(call.source):
         return _denied(call, Reason.SOURCE_UNKNOWN, f"because there is no domain {printable(call.source)}")
     target = intended(call.target, call.source, world)
     if target is None:
         why = "a call's target is a domain, @adminvm, @default, @dispvm or @dispvm:NAME of a domain for disposables"
         return _denied(call, Reason.TARGET_INVALID, f"because {why}")
-    rule = first_match(rules, call, target, world)
+    rule = rules.first(call.service, call.argument, call.source, target, world)
     if rule is None:
         lost = target is Keyword.DEFAULT and call.target not in ("", Keyword.DEFAULT.value)
         why = "there is no such domain, and no rule for @default" if lost else "no rule of the policy allows it"
@@ -131,13 +132,6 @@ def _by_rules(rules: tuple[Rule, ...], call: Call, world: World) -> Decision:
             return _asking(rules, call, rule, ask, world)
         case never:
             assert_never(never)
-
-
-def first_match(rules: tuple[Rule, ...], call: Call, target: Party, world: World) -> Rule | None:
-    for rule in rules:
-        if rule.matches(call.service, call.argument, call.source, target, world):
-            return rule
-    return None
 
 
 # ---- where a call goes ---------------------------------------------------------------------------
@@ -209,7 +203,7 @@ def _runs(end: End, world: World) -> bool:
 # ---- whom the person may choose ------------------------------------------------------------------
 
 
-def _asking(rules: tuple[Rule, ...], call: Call, rule: Rule, ask: Ask, world: World) -> Decision:
+def _asking(rules: Index, call: Call, rule: Rule, ask: Ask, world: World) -> Decision:
     if ask.target is None:
         ends: set[End] = set(candidates(rules, call, world))
     else:
@@ -237,7 +231,7 @@ def _asking(rules: tuple[Rule, ...], call: Call, rule: Rule, ask: Ask, world: Wo
     )
 
 
-def candidates(rules: tuple[Rule, ...], call: Call, world: World) -> Iterator[End]:
+def candidates(rules: Index, call: Call, world: World) -> Iterator[End]:
     """Whom a person who is asked about this call may send it to: all that some rule, asked for it, would not deny.
 
     As in the field, every rule for this service, argument and source counts, those above the one that asks too. The
@@ -246,11 +240,7 @@ def candidates(rules: tuple[Rule, ...], call: Call, world: World) -> Iterator[En
     takes away `@dispvm` where that is the same.
     """
     open_ones = dict.fromkeys(_parties(call.source, world))
-    for rule in rules:
-        if not open_ones:
-            return
-        if not rule.is_about(call.service, call.argument, call.source, world):
-            continue
+    for rule in rules.about(call.service, call.argument, call.source, world):
         if isinstance(rule.action, Deny) or rule.action.target is None:
             settled = [party for party in open_ones if rule.target.matches(party, world)]
         else:

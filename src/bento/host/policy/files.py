@@ -7,20 +7,25 @@ handed in first wins (so the run-time directory comes first, then the person's).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from bento.host.policy.grammar import Fault, PolicyError
 from bento.host.policy.includes import Reader, policies
+from bento.host.policy.index import Index
 from bento.host.policy.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRules:
-    """A sound policy. `digest` is of the names and bytes it was made from, in hex."""
+    """A sound policy. `digest` is of the names and bytes it was made from, in hex; `index` is of the rules."""
 
     rules: tuple[Rule, ...]
     digest: str
+    index: Index = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", Index(self.rules))
 
 
 @dataclass(frozen=True, slots=True)
