@@ -51,6 +51,17 @@ ALL_CLASSES = "".join(f"* * * @type:{klass.value} deny\n" for klass in CLASSES)
         (ALL_CLASSES.replace("* * *", "* * vault"), "s * vault vault allow"),
         ("* * @anyvm @anyvm deny\n* * @adminvm * deny\n* * * @adminvm deny", "s * * * allow"),
         ("".join(f"* * @type:{klass.value} * deny\n" for klass in CLASSES), "s * @anyvm * allow"),
+        ("* * * @anyvm deny", "s * work @dispvm allow"),
+        ("* * * @dispvm deny", "s * work @dispvm allow"),
+        ("* * * @dispvm:work deny", "s * work @dispvm:work allow"),
+        ("* * * @anyvm deny", "s * work @dispvm:@tag:office allow"),
+        ("* * @anyvm * deny", "s * @dispvm:work vault allow"),
+        ("* * @dispvm:@tag:office * deny", "s * @dispvm:@tag:office vault allow"),
+        ("* * * dom0 deny", "s * work uuid:00000000-0000-0000-0000-000000000000 allow"),
+        (
+            "* * uuid:00000000-0000-0000-0000-000000000001 * deny",
+            "s * uuid:00000000-0000-0000-0000-000000000001 vault allow",
+        ),
     ],
 )
 def test_a_rule_whose_every_call_is_decided_above_can_never_match(above: str, rule: str) -> None:
@@ -72,6 +83,12 @@ def test_a_rule_whose_every_call_is_decided_above_can_never_match(above: str, ru
         ("* * work * deny\n* * vault * deny", "s * @anyvm * allow"),
         ("* * @tag:a * deny", "s * @tag:b * allow"),
         (ALL_CLASSES, "s * work * allow"),
+        ("* * * @dispvm deny", "s * work @dispvm:work allow"),
+        ("* * * @dispvm:work deny", "s * work @dispvm allow"),
+        ("* * * @dispvm:@tag:office deny", "s * work @dispvm:work allow"),
+        ("* * @dispvm:vault * deny", "s * @dispvm:work vault allow"),
+        ("* * @dispvm:work * deny", "s * work vault allow"),
+        ("* * work * deny", "s * uuid:00000000-0000-0000-0000-000000000001 * allow"),
         (ALL_CLASSES, "s * work @default allow target=vault"),
         ("s * * @default deny\ns * * @adminvm deny\n" + ALL_CLASSES, "s * * * allow"),  # a new disposable is left
         ("* * vault @type:AppVM deny", "s * vault vault allow"),

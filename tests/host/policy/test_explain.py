@@ -15,10 +15,14 @@ from tests.host.policy.made import calls, policies, policy_of, worlds
 WORLD = World(
     {
         DomainName("work"): DomainFacts(DomainClass.APP, frozenset({Tag("office")})),
-        DomainName("random"): DomainFacts(DomainClass.APP),
+        DomainName("random"): DomainFacts(DomainClass.APP, default_dispvm=DomainName("base")),
+        DomainName("base"): DomainFacts(DomainClass.APP, template_for_dispvms=True),
         DomainName("vault"): DomainFacts(DomainClass.STANDALONE),
     }
 )
+
+
+SOME_UUID = "uuid:00000000-0000-0000-0000-000000000001"
 
 
 def explained(policy: str, source: str, target: str, service: str = "s", argument: str = "a") -> Explanation:
@@ -53,6 +57,43 @@ def explained(policy: str, source: str, target: str, service: str = "s", argumen
             Column.TARGET,
             "it is for calls without an existing target, and this one is for vault",
         ),
+        (
+            "* * * @dispvm deny",
+            "vault",
+            Column.TARGET,
+            "it is for calls that say just @dispvm, and this one is for vault",
+        ),
+        (
+            "* * * @dispvm:work deny",
+            "@dispvm:base",
+            Column.TARGET,
+            "it is for calls to a new disposable of work, and this one is for a new disposable of base",
+        ),
+        (
+            "* * * @dispvm:@tag:office deny",
+            "@dispvm",
+            Column.TARGET,
+            "it is for calls to a new disposable of a domain with the tag office, and this one is for "
+            "@dispvm, which is one of base",
+        ),
+        (
+            "* * @dispvm:base vault deny",
+            "vault",
+            Column.SOURCE,
+            "random as its caller would have to be a disposable of base",
+        ),
+        (
+            f"* * {SOME_UUID} vault deny",
+            "vault",
+            Column.SOURCE,
+            f"its caller is {SOME_UUID}, which is not random",
+        ),
+        (
+            "* * * @tag:office deny",
+            "@dispvm",
+            Column.TARGET,
+            "@tag:office as its target never means @dispvm, which is one of base",
+        ),
         ("* * * @anyvm deny", "dom0", Column.TARGET, "@anyvm as its target does not mean @adminvm"),
         ("* * * @tag:office deny", "dom0", Column.TARGET, "@tag:office as its target never means @adminvm"),
         (
@@ -79,6 +120,14 @@ def test_a_rule_about_the_same_service_is_shown_whoever_it_is_for() -> None:
 @pytest.mark.parametrize("rule", ["other * work vault deny", "* * work vault deny", "s +b work vault deny"])
 def test_a_rule_that_fits_in_little_is_not_shown(rule: str) -> None:
     assert explained(rule, "random", "work").nearly == ()
+
+
+def test_a_caller_without_a_base_is_told_so() -> None:
+    (miss,) = explained("s +a work vault deny\n", "vault", "@dispvm").nearly
+    assert (
+        miss.why
+        == "its caller is work, not vault, and its target is vault, not @dispvm, for which the caller has no base"
+    )
 
 
 def test_rules_below_the_one_that_decided_are_not_shown() -> None:

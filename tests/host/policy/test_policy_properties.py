@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.host.model.domain import ADMIN
-from bento.host.policy.decide import Allowed, Asking, Call, Denied, Reason, decide
+from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End, Reason, decide
 from bento.host.policy.files import assemble
 from bento.host.policy.grammar import Fault, PolicyError, Statement, parse
-from bento.host.policy.rules import Allow, Rule
-from bento.host.policy.world import World
+from bento.host.policy.rules import Allow, Ask, Deny, Rule
+from bento.host.policy.world import Disposable, World
 from tests.host.policy.made import calls, denies, policies, policy_of, rules, worlds
 
 WORDS = """
@@ -53,36 +53,71 @@ def test_a_printed_rule_parses_to_the_same_rule(rule: Rule) -> None:
     assert parse(rule.file, "\n" * (rule.line - 1) + str(rule)) == (rule,)
 
 
+def ends(decided: Decision) -> set[End]:
+    """Where the call may come to go."""
+    match decided:
+        case Allowed(target):
+            return {target}
+        case Asking(candidates):
+            return set(candidates)
+        case Denied():
+            return set()
+
+
 @given(policies, calls, worlds)
-def test_an_allowed_call_goes_to_an_existing_domain_other_than_its_source(
+def test_a_call_goes_to_an_existing_domain_other_than_its_source_or_to_a_disposable_that_can_be(
     made: list[Rule], call: Call, world: World
 ) -> None:
     decided = decide(policy_of(made), call, world)
-    if isinstance(decided, Allowed):
-        assert decided.target == ADMIN or decided.target in world.domains
-        assert decided.target != call.source
+    for end in ends(decided):
+        if isinstance(end, Disposable):
+            assert world.domains[end.base].template_for_dispvms
+        else:
+            assert end == ADMIN or end in world.domains
+            assert end != call.source
+    if not isinstance(decided, Denied):
         assert decided.rule in made
+        assert decided.autostart or all(end == ADMIN or end in running(world) for end in ends(decided))
+    if isinstance(decided, Asking):
+        assert len(ends(decided)) == len(decided.candidates) > 0
+        assert decided.default is None or decided.default in decided.candidates
+        assert isinstance(decided.rule.action, Ask)
+    if isinstance(decided, Allowed):
         assert isinstance(decided.rule.action, Allow)
 
 
-@given(policies, rules(denies), calls, worlds)
-def test_a_deny_line_at_the_top_never_allows_more(made: list[Rule], deny: Rule, call: Call, world: World) -> None:
+def running(world: World) -> set[End]:
+    return {name for name, facts in world.domains.items() if facts.running}
+
+
+@given(policies, rules(denies), st.integers(0, 6), calls, worlds)
+def test_a_deny_line_anywhere_never_allows_or_asks_more(
+    made: list[Rule], deny: Rule, at: int, call: Call, world: World
+) -> None:
     before = decide(policy_of(made), call, world)
-    after = decide(policy_of([deny, *made]), call, world)
-    assert isinstance(after, Denied) or after == before
+    after = decide(policy_of([*made[:at], deny, *made[at:]]), call, world)
+    assert isinstance(after, Denied) or type(after) is type(before)
+    assert ends(after) <= ends(before)
+    if not isinstance(after, Denied | Asking):
+        assert after == before
 
 
 @given(policies, rules(), calls, worlds)
-def test_a_rule_at_the_bottom_changes_nothing_that_a_rule_above_decided(
+def test_a_rule_at_the_bottom_changes_only_what_a_question_offers_where_a_rule_above_decided(
     made: list[Rule], last: Rule, call: Call, world: World
 ) -> None:
     before = decide(policy_of(made), call, world)
-    if before.rule is not None:
-        assert decide(policy_of([*made, last]), call, world) == before
+    after = decide(policy_of([*made, last]), call, world)
+    asks = before.rule is not None and isinstance(before.rule.action, Ask)
+    if asks and not isinstance(last.action, Deny):
+        assert ends(before) <= ends(after)
+        assert after.rule == before.rule
+    elif before.rule is not None:
+        assert after == before
 
 
 @given(st.lists(rules(denies), max_size=6), calls, worlds)
-def test_without_an_allow_line_nothing_is_allowed(made: list[Rule], call: Call, world: World) -> None:
+def test_where_all_lines_deny_nothing_is_allowed_or_asked(made: list[Rule], call: Call, world: World) -> None:
     assert isinstance(decide(policy_of(made), call, world), Denied)
 
 

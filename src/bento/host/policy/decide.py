@@ -214,8 +214,8 @@ def _asking(rules: Index, call: Call, rule: Rule, ask: Ask, world: World) -> Dec
     if not ask.autostart:
         ends = {end for end in ends if _runs(end, world)}
     if not ends:
-        left = "that runs and " if not ask.autostart else ""
-        why = f"because {rule.place} asks, but the policy leaves nothing {left}to choose from"
+        left = "to choose from" if ask.autostart else "that runs and may be chosen"
+        why = f"because {rule.place} asks, but the policy leaves nothing {left}"
         return _denied(call, Reason.NO_TARGET, why, rule)
     default = None
     if ask.default_target is not None:

@@ -10,6 +10,7 @@ outcome against trying each rule.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from bento.host.policy.rules import Rule, spelled
 from bento.host.policy.world import ADMIN_UUID, DefaultDisposable, Disposable, DomainFacts, Keyword, Party, World
@@ -88,6 +89,8 @@ def _as_target(party: Party, world: World) -> Words:
             return ["*", "@anyvm", "@dispvm", *(_as_new_disposable(base, world) if base else ())]
         case Disposable(base):
             return ["*", "@anyvm", *_as_new_disposable(base, world)]
+        case never:
+            assert_never(never)
 
 
 def _as_domain(name: DomainName, facts: DomainFacts | None) -> Words:

@@ -40,9 +40,6 @@ class DefaultDisposable:
 
     base: DomainName | None
 
-    def __str__(self) -> str:
-        return "@dispvm"
-
 
 Party = DomainName | Keyword | Disposable | DefaultDisposable
 """One side of a call. A source is always a name; the admin domain is its name, `ADMIN`."""
