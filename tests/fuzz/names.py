@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from bento.wire.errors import WireError
 from bento.wire.names import (
     DomainName,
+    DomainUuid,
     FeatureName,
     LabelName,
     Name,
@@ -19,6 +20,7 @@ from tests.fuzz.engine import Target, main
 
 KINDS: tuple[type[Name], ...] = (
     DomainName,
+    DomainUuid,
     FeatureName,
     LabelName,
     ServiceArgument,
@@ -54,7 +56,16 @@ def command(text: str) -> list[bytes]:
 
 TARGET = Target(
     check,
-    seeds=(b"work", b"sys-net", b"@tag:a", b"@dispvm:@tag:a", b"qubes.Filecopy", b"user", b"ls+-2Fetc+--l"),
+    seeds=(
+        b"work",
+        b"sys-net",
+        b"@tag:a",
+        b"@dispvm:@tag:a",
+        b"uuid:00000000-0000-0000-0000-000000000001",
+        b"qubes.Filecopy",
+        b"user",
+        b"ls+-2Fetc+--l",
+    ),
     words=(b"-dm", b"none", b"@", b":", b"+", b"--", b"-2F", b"-00", b"\n", b"..", b"\xc3\xa9"),
 )
 

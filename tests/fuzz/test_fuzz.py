@@ -7,12 +7,36 @@ import pytest
 
 from bento.wire.errors import WireError
 from bento.wire.names import printable
-from tests.fuzz import admin, control, filecopy, gpg, guest_channel, guest_messages, host_channel, leg, names, ssh_agent
+from tests.fuzz import (
+    admin,
+    control,
+    filecopy,
+    gpg,
+    guest_channel,
+    guest_messages,
+    host_channel,
+    leg,
+    names,
+    policy,
+    ssh_agent,
+)
 from tests.fuzz.engine import Finding, Target, fuzz, mutated, pieces
 
 TARGETS = {
     module.__name__.rpartition(".")[2]: module.TARGET
-    for module in (admin, control, filecopy, gpg, guest_channel, guest_messages, host_channel, leg, names, ssh_agent)
+    for module in (
+        admin,
+        control,
+        filecopy,
+        gpg,
+        guest_channel,
+        guest_messages,
+        host_channel,
+        leg,
+        names,
+        policy,
+        ssh_agent,
+    )
 }
 COUNT = {"host_channel": 800}
 """Inputs that are tried here where each takes its time."""
