@@ -85,13 +85,13 @@ class Manager:
 
     def follow(self, asked: Request) -> Iterator[Event]:
         """Events as they come, until the manager says that it is over; closing the iterator tells it to stop."""
-        reader = EventReader()
-        with self._sent(asked) as connection:
-            while data := _some(connection):
-                yield from reader.feed(data)
-        if not reader.rest():
-            raise Failed("the manager ended the connection", Code.OUTSIDE)
-        _content(reader.rest())
+        with self.listen(asked) as listener:
+            while (events := listener.take()) is not None:
+                yield from events
+
+    def listen(self, asked: Request) -> "Listener":
+        """The same for who waits for other things, too. Close it to stop."""
+        return Listener(self._sent(asked))
 
     def _tell_notices(self) -> None:
         """What a new manager wants the person to know once, such as that this machine emulates."""
@@ -125,6 +125,32 @@ class Manager:
         if connection is None:
             raise Failed("the manager is not running", Code.WRONG_STATE)
         return connection
+
+
+class Listener:
+    """A stream of events: `take` when its file is ready to read."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = EventReader()
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def take(self) -> list[Event] | None:
+        """What has come, waiting for some; None when the manager says that it is over, `Failed` if it says why."""
+        if data := _some(self._connection):
+            return list(self._reader.feed(data))
+        if not self._reader.rest():
+            raise Failed("the manager ended the connection", Code.OUTSIDE)
+        _content(self._reader.rest())
+        return None
 
 
 def _content(reply: bytes) -> bytes:

@@ -52,6 +52,8 @@ VERBS: dict[str, Verb] = {
     "policy diff": Verb("policy", "diff", "say what an edit of the policy changes"),
     "audit show": Verb("audit", "show", "show what was decided about calls"),
     "audit verify": Verb("audit", "verify", "say whether the log of decisions is whole"),
+    "agent": Verb("agent", "agent", "be asked where the policy says ask"),
+    "grants": Verb("grants", "grants", "show or revoke what you allowed for longer than once"),
     "doctor": Verb("system", "doctor", "say what this machine gives, and what follows"),
     "events": Verb("system", "events", "follow what happens"),
     "manager status": Verb("system", "status", "show whether the manager runs", launch=False),

@@ -14,10 +14,11 @@ from uuid import UUID
 
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
+from bento.host.model.grant import Errand, Grant
 from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
-from bento.wire.names import DomainName, FeatureName, LabelName, Tag
+from bento.wire.names import DomainName, FeatureName, LabelName, ServiceArgument, ServiceName, Tag, TargetName
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the schema below; a change raises it and adds its step to `_MIGRATIONS`."""
 
 _MIGRATIONS: dict[int, str] = {
@@ -41,6 +42,15 @@ _MIGRATIONS: dict[int, str] = {
     CREATE TABLE version (
         template TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
         created REAL NOT NULL, flavor TEXT NOT NULL, packages INTEGER NOT NULL, PRIMARY KEY (template, number)
+    ) STRICT;
+    """,
+    # No reference to the domains: putting a record writes its row anew, and what hangs on it would go with the old one.
+    1: """
+    CREATE TABLE consent (
+        id TEXT PRIMARY KEY, source_uuid TEXT NOT NULL, service TEXT NOT NULL, argument TEXT NOT NULL,
+        requested TEXT NOT NULL, user TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+        target_uuid TEXT NOT NULL, made REAL NOT NULL, until REAL NOT NULL,
+        UNIQUE (source_uuid, service, argument, requested, user)
     ) STRICT;
     """,
 }
@@ -126,6 +136,38 @@ class SqliteStore:
         with self._transaction():
             self._db.execute("DELETE FROM version WHERE template = ? AND number = ?", (template, number))
 
+    def grants(self) -> list[Grant]:
+        with _blame(self._path):
+            rows = self._db.execute(
+                "SELECT id, source_uuid, service, argument, requested, user, source, target, target_uuid, made, until"
+                " FROM consent ORDER BY made, id"
+            )
+            return [_grant(*row) for row in rows]
+
+    def put_grant(self, grant: Grant) -> None:
+        errand = grant.errand
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO consent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    grant.id,
+                    str(errand.source),
+                    errand.service,
+                    errand.argument,
+                    errand.requested,
+                    errand.user,
+                    grant.source,
+                    grant.target,
+                    str(grant.target_uuid),
+                    grant.made,
+                    grant.until,
+                ),
+            )
+
+    def drop_grant(self, number: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM consent WHERE id = ?", (number,))
+
     def _put(self, record: DomainRecord) -> None:
         domain, run, uuid = record.domain, record.run, str(record.domain.uuid)
         self._db.execute("DELETE FROM domain WHERE uuid = ?", (uuid,))
@@ -203,3 +245,20 @@ def _advice(error: sqlite3.Error) -> str:
 
 def _name(text: str | None) -> DomainName | None:
     return None if text is None else DomainName(text)
+
+
+def _grant(
+    number: str,
+    source_uuid: str,
+    service: str,
+    argument: str,
+    requested: str,
+    user: str,
+    source: str,
+    target: str,
+    target_uuid: str,
+    made: float,
+    until: float,
+) -> Grant:
+    errand = Errand(UUID(source_uuid), ServiceName(service), ServiceArgument(argument), TargetName(requested), user)
+    return Grant(number, errand, DomainName(source), TargetName(target), UUID(target_uuid), made, until)

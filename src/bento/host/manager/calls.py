@@ -15,6 +15,7 @@ from typing import assert_never
 
 from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import OnOver
+from bento.host.manager.consent import Consent
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
@@ -57,12 +58,14 @@ class Calls:
         policy: PolicyFiles,
         lifecycle: Lifecycle,
         disposables: Disposables,
+        consent: Consent,
         audit: Audit,
     ) -> None:
         self._inventory = inventory
         self._policy = policy
         self._lifecycle = lifecycle
         self._disposables = disposables
+        self._consent = consent
         self._audit = audit
         self._reports = Reports()
         self._world = World(KnownDomains(inventory, lifecycle.state))

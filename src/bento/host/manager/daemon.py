@@ -26,8 +26,10 @@ from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
 from bento.host.manager.channels import Channels
+from bento.host.manager.consent import Consent
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
+from bento.host.manager.grants import Grants
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.machines import Machines
@@ -133,7 +135,9 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             events=events,
         )
         disposables = Disposables(inventory, places, events)
-        calls = Calls(inventory, policy, lifecycle, disposables, audit)
+        grants = Grants(inventory, drivers.store)
+        consent = Consent(inventory, grants)
+        calls = Calls(inventory, policy, lifecycle, disposables, consent, audit)
         await recover(inventory, places, drivers.hypervisor, lifecycle, templates)
         manager = Manager(
             inventory=inventory,
@@ -141,6 +145,8 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             calls=calls,
             audit=audit,
             disposables=disposables,
+            consent=consent,
+            grants=grants,
             templates=templates,
             storage=drivers.storage,
             places=places,

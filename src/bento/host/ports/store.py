@@ -3,6 +3,7 @@
 from typing import Protocol
 from uuid import UUID
 
+from bento.host.model.grant import Grant
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.wire.names import DomainName
 
@@ -19,5 +20,15 @@ class Store(Protocol):
     def versions(self) -> list[TemplateVersion]: ...
 
     def drop_version(self, template: DomainName, number: int) -> None: ...
+
+    def grants(self) -> list[Grant]:
+        """Those with a time to end at, the oldest first."""
+        ...
+
+    def put_grant(self, grant: Grant) -> None:
+        """Write it, in place of another for the same errand."""
+        ...
+
+    def drop_grant(self, number: str) -> None: ...
 
     def close(self) -> None: ...

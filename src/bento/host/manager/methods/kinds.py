@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from bento.host.manager.audit import Audit
 from bento.host.manager.calls import Calls
+from bento.host.manager.consent import Consent
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
+from bento.host.manager.grants import Grants
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.notices import Notices
@@ -45,6 +47,8 @@ class Manager:
     calls: Calls
     audit: Audit
     disposables: Disposables
+    consent: Consent
+    grants: Grants
     templates: Templates
     storage: Storage
     places: Places
