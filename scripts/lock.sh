@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/tree"
 cp -r pyproject.toml requirements src "$work/tree"
 cd "$work/tree"
-"$work/venv/bin/pip-compile" --quiet ${UPGRADE:-} --generate-hashes --strip-extras --no-header \
+"$work/venv/bin/pip-compile" --quiet ${UPGRADE:-} --generate-hashes --strip-extras --extra desktop --no-header \
     --no-emit-index-url --no-emit-find-links --no-emit-options --no-emit-trusted-host \
     --output-file requirements/lock.txt pyproject.toml requirements/dev.in 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
 cd - >/dev/null

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "bento.wire": (),
     "bento.guest": ("bento.wire",),
     "bento.cli": ("bento.wire",),
+    "bento.desktop": ("bento.wire",),
     "bento.host.jail": ("bento.wire",),
     "bento.host.broker": ("bento.host.jail", "bento.wire"),
     "bento.host.model": ("bento.wire",),

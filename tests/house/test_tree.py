@@ -11,7 +11,7 @@ import pytest
 
 import place
 
-THIRD_PARTY = {"src/bento/host/drivers/qemu": {"qemu"}}
+THIRD_PARTY = {"src/bento/host/drivers/qemu": {"qemu"}, "src/bento/desktop": {"PySide6"}}
 """Who may use which package that is not Python's own. Everybody else, and all that reads a guest's bytes: none."""
 
 NOT_OURS = re.compile(
@@ -83,7 +83,7 @@ def shell_calls(module: ast.Module) -> Iterator[int]:
                 yield node.lineno
 
 
-def test_only_a_driver_uses_what_is_not_pythons_own(tree: Path) -> None:
+def test_only_a_driver_and_the_desktop_use_what_is_not_pythons_own(tree: Path) -> None:
     strangers = [
         (name, package)
         for name, module in modules(tree, "src")
@@ -164,7 +164,8 @@ def test_the_coverage_gate_has_no_holes(tree: Path) -> None:
 def test_the_lock_holds_all_that_is_asked_for(tree: Path) -> None:
     """`make lock` was run after pyproject.toml or dev.in changed."""
     project = tomllib.loads((tree / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *requirements(tree / "requirements/dev.in")]
+    extras = [asked for extra in project["optional-dependencies"].values() for asked in extra]
+    asked = [*project["dependencies"], *extras, *requirements(tree / "requirements/dev.in")]
     locked = {line.partition("==")[0] for line in requirements(tree / "requirements/lock.txt") if "==" in line}
 
     assert {normal(requirement) for requirement in asked} - locked == set()

@@ -35,6 +35,14 @@ MANY = 7
 """Targets that are shown without scrolling."""
 
 
+TERM_STYLE = """
+QPushButton { padding: 5px 12px; border: 1px solid palette(mid); border-radius: 4px; }
+QPushButton:checked { background: palette(highlight); color: palette(highlighted-text); }
+QPushButton:checked:disabled { background: palette(mid); border-color: palette(mid); }
+QPushButton:focus { border-color: palette(text); }
+"""
+
+
 class Dialog(QWidget):
     def __init__(self, prompt: Prompt, decide: Callable[[Answer], None]) -> None:
         """`decide` is told the answer, once."""
@@ -101,7 +109,7 @@ class Dialog(QWidget):
         form.addRow(_quiet("Service"), _fixed(question.service))
         if question.argument:
             form.addRow(_quiet("Argument"), self._argument(question.argument))
-        form.addRow(_quiet("It named"), _fixed(question.requested) if question.requested else _label("nobody"))
+        form.addRow(_quiet("Asked for"), _fixed(question.requested) if question.requested else _label("nobody"))
         if question.user:
             form.addRow(_quiet("Runs as"), _fixed(question.user))
         return form
@@ -163,8 +171,9 @@ class Dialog(QWidget):
         row.setSpacing(6)
         self._terms = QButtonGroup(self)
         for number, lasting in enumerate(lastings(self._prompt.question.source.name)):
-            button = QPushButton(lasting.text, checkable=True)
-            button.setAutoDefault(False)
+            button = QPushButton(lasting.text)
+            button.setCheckable(True)
+            button.setStyleSheet(TERM_STYLE)
             button.setChecked(lasting == self._prompt.lasting)
             self._terms.addButton(button, number)
             row.addWidget(button)

@@ -42,7 +42,7 @@ class Attendance:
 
 
 def answer(home: Home, number: QuestionId, given: Answer) -> None:
-    """Give the answer. That it came too late is no error: the question is gone either way. `Ended` without a manager."""
+    """Give the answer. One that comes too late is no error: the question is gone. `Ended` without a manager."""
     try:
         with _send(home, "bento.consent.Answer", number, encode_answer(given)) as connection:
             while connection.recv(65_536):

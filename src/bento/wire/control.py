@@ -155,6 +155,13 @@ class Over(Message):
     sentence: Annotated[str, Text(_sentence, MAX_SENTENCE)]
 
 
+@message(tag=13, sender=Sender.GUEST)
+class Withdrawn(Message):
+    """The guest gave up the call `token` before it was answered. It is answered all the same."""
+
+    token: Annotated[int, U32]
+
+
 MESSAGES: tuple[type[Message], ...] = (
     Spawn,
     Spawned,
@@ -168,6 +175,7 @@ MESSAGES: tuple[type[Message], ...] = (
     PowerOff,
     Ended,
     Over,
+    Withdrawn,
 )
 
 FROM_BROKER = Codec(MESSAGES, sender=Sender.GUEST)

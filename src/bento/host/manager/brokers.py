@@ -36,6 +36,7 @@ from bento.wire.control import (
     Spawn,
     Spawned,
     Up,
+    Withdrawn,
     decode_packet,
     encode_packet,
 )
@@ -148,6 +149,8 @@ class Broker:
         self._domain = domain
         self._packets = Packets(control)
         self._open_questions = 0
+        self._deciding: dict[int, asyncio.Task[None]] = {}
+        self._withdrawn: set[int] = set()
         self._last_token = 0
         self._reports: dict[int, OnOver] = {}
 
@@ -217,8 +220,13 @@ class Broker:
                 case Asked() as asked if self._open_questions < MAX_CALLS:
                     self._open_questions += 1
                     task = asyncio.create_task(self._answer(asked, answer))
+                    self._deciding[asked.token] = task
                     answering.add(task)
                     task.add_done_callback(answering.discard)
+                case Withdrawn(token):
+                    if deciding := self._deciding.get(token):
+                        self._withdrawn.add(token)
+                        deciding.cancel()
                 case Over(token, blame, sentence) if token in self._reports:
                     self._reports.pop(token)(Blame(blame), sentence)
                 case Ended() as ended:
@@ -232,9 +240,17 @@ class Broker:
     async def _answer(self, asked: Asked, answer: Question) -> None:
         try:
             answered = await answer(asked)
+        except asyncio.CancelledError:
+            if asked.token not in self._withdrawn:
+                raise
+            answered = ExitCode.FAULT  # to a guest that gave it up: only the broker hears that
         except Exception:
             log.exception("deciding on a call of %s failed", self._domain.name)
             answered = ExitCode.FAULT
+        finally:
+            # From here on it is answered to the end, whatever the guest does.
+            self._deciding.pop(asked.token, None)
+            self._withdrawn.discard(asked.token)
         self._open_questions -= 1  # from the answer on the broker may ask the next one
         try:
             if isinstance(answered, ExitCode):

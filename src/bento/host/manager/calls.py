@@ -15,7 +15,7 @@ from typing import assert_never
 
 from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import OnOver
-from bento.host.manager.consent import Consent
+from bento.host.manager.consent import Consent, Consented, Withheld
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
@@ -76,10 +76,20 @@ class Calls:
         policy = await self.policy()
         decision = decide(policy, call, self._world)
         outcome = await self._resolve(decision)
+        policy = self.policy()
+        decision = decide(policy, call, self.world())
+        if isinstance(decision, Asking):
+            consent = await self._consent.resolve(call, decision)
+            policy = self.policy()  # and the domains: they may be others by now
+            outcome = _agreed(decision, consent, decide(policy, call, self.world()))
+        else:
+            outcome = _decided(decision)
         try:
             self._write_down(call, outcome, policy)
         except Unavailable:
             return ExitCode.REFUSED  # the audit log has told the person why
+        if decision.notify:
+            self._consent.notify(source, _told(call, outcome))
         if outcome.target is None:
             return ExitCode.REFUSED
         return await self._proceed(call, outcome, outcome.target)
@@ -109,18 +119,6 @@ class Calls:
             rows=rows,
             columns=columns,
         )
-
-    async def _resolve(self, decision: Decision) -> Outcome:
-        """The policy's decision, and where it leaves that to the person, theirs."""
-        match decision:
-            case Allowed(target, user, autostart, _, rule):
-                return Outcome(Verdict.ALLOWED, rule, target, user or "", autostart)
-            case Denied(_, sentence, rule):
-                return Outcome(Verdict.DENIED, rule, reason=sentence)
-            case Asking(rule=rule):
-                return Outcome(Verdict.WITHHELD, rule, reason="nobody can be asked yet")
-            case never:
-                assert_never(never)
 
     def _write_down(self, call: Call, outcome: Outcome, policy: Policy) -> None:
         """Before anything comes of it. Raises `Unavailable`, and then nothing may."""
@@ -250,3 +248,38 @@ class Calls:
     def world(self) -> World:
         """What the policy may know of the domains there are now; it does not change with them."""
         return World(dict(self._world.domains))
+        """What the policy may know of the domains there are now."""
+        return World({record.name: facts(record, self._runs(record.name)) for record in self._inventory})
+
+    def _runs(self, name: DomainName) -> bool:
+        return self._lifecycle.state(name) is PowerState.RUNNING
+
+
+def _decided(decision: Allowed | Denied) -> Outcome:
+    match decision:
+        case Allowed(target, user, autostart, _, rule):
+            return Outcome(Verdict.ALLOWED, rule, target, user or "", autostart)
+        case Denied(_, sentence, rule):
+            return Outcome(Verdict.DENIED, rule, reason=sentence)
+        case never:
+            assert_never(never)
+
+
+def _agreed(asking: Asking, consent: Consented | Withheld, now: Decision) -> Outcome:
+    """What the person said of `asking`, if the policy that is in force `now` still leaves that to them."""
+    match consent, now:
+        case Withheld(sentence), _:
+            return Outcome(Verdict.WITHHELD, asking.rule, reason=sentence)
+        case Consented(target, grant), Asking(candidates, _, user, autostart, _, rule) if (
+            target in candidates and user == asking.user
+        ):
+            return Outcome(Verdict.CONSENTED, rule, target, user or "", autostart, grant)
+        case _:
+            return Outcome(Verdict.WITHHELD, asking.rule, reason="the policy or the domains changed before the answer")
+
+
+def _told(call: Call, outcome: Outcome) -> str:
+    if outcome.target is None:
+        return outcome.reason
+    by = f" by {outcome.rule.place}" if outcome.rule else ""
+    return f"{call.service} to {outcome.target} was allowed{by}"
