@@ -156,6 +156,7 @@ async def _doctor() -> list[dict[str, object]]:
 
 CRASH_POINTS: dict[str, tuple[object, str]] = {
     "put": (SqliteStore, "put"),
+    "put_grant": (SqliteStore, "put_grant"),
     "drop": (SqliteStore, "drop"),
     "drop_version": (SqliteStore, "drop_version"),
     "create_volume": (FileStorage, "create"),

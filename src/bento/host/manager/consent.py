@@ -167,17 +167,19 @@ class Consent:
         question = self._question(call, asking, offered)
         self._open = _Open(question, self._clock() + self._seconds, asyncio.get_running_loop().create_future())
         self._tell(question)
-        outcome = Outcome.VAIN
+        outcome, counts = Outcome.VAIN, True
         try:
             async with asyncio.timeout(self._seconds):
                 answer = await self._open.answer
             outcome = Outcome.YES if isinstance(answer, Yes) else Outcome.NO
+            counts = answer is not None  # that an agent ends is not the source's doing
         except TimeoutError:
             answer, outcome = No(), Outcome.LATE
         finally:
             self._open = None
             self._tell(Settled(question.id, outcome))
-            self._remember(source, errand, outcome)
+            if counts:
+                self._remember(source, errand, outcome)
         match answer:
             case Yes():
                 return self._agreed(call, errand, offered[answer.target], answer)
@@ -238,6 +240,8 @@ class Consent:
 
     def notify(self, source: DomainName, sentence: str) -> None:
         """Have the person told, unless it is about a domain that they are told too much of."""
+        if not self._agents or source not in self._inventory:
+            return
         known, now = self._sources.setdefault(source, _Source()), self._clock()
         known.notices = [at for at in known.notices if now - at < 60.0]
         if len(known.notices) < NOTICES_A_MINUTE:
