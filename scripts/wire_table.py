@@ -13,7 +13,7 @@ from typing import get_type_hints
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE / "src"))
 
-from bento.wire import admin, calls, channel, contract, control, frames, rpc  # noqa: E402  # found by the line above
+from bento.wire import admin, calls, channel, consent, contract, control, frames, rpc  # noqa: E402  # found by the line above
 from bento.wire.layout import Blob, Message, Number, Rest, Sender, Text  # noqa: E402
 from bento.wire.names import Name  # noqa: E402
 
@@ -63,6 +63,10 @@ The manager makes it and the broker runs it; nobody else sees one.
 ## The Admin API (`wire/admin.py`)
 
 {cleandoc(admin.__doc__ or "")}
+
+## Questions to the person (`wire/consent.py`)
+
+{cleandoc(consent.__doc__ or "")}
 """
 
 

@@ -7,7 +7,7 @@ every request for the test to look at.
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class FakeManager:
         """Method -> the file that goes with its answer; who opens it closes it."""
         self.legs: dict[str, Serve] = {}
         """Method -> what the serving end of the leg does with it, in a thread of its own."""
+        self.streams: dict[str, Callable[[], Iterator[Event]]] = {}
+        """Method -> events as the test comes to them."""
         self.guest: Guest | None = None
         """Serves every `bento.vm.Call` for which there is nothing in `legs`."""
         self.requests: list[Request] = []
@@ -98,6 +100,10 @@ class FakeManager:
             return
         if opened := self.files.get(asked.method):
             socket.send_fds(connection, [encode_ok(b"")], [opened(asked)])
+            return
+        if events := self.streams.get(asked.method):
+            for event in events():
+                connection.sendall(encode_event(event))
             return
         match self.answers.get(_text(asked), self.answers.get(asked.method)):
             case bytes(content):

@@ -33,6 +33,7 @@ from bento.wire.control import (
     Spawn,
     Spawned,
     Up,
+    Withdrawn,
     decode_packet,
     encode_packet,
 )
@@ -264,7 +265,7 @@ class Domain(Listener):
     def end(self) -> Ended:
         """The broker's last message, which must come, and nothing after it."""
         while not isinstance(message := self.hear(), Ended):
-            assert isinstance(message, Asked), message
+            assert isinstance(message, Asked | Withdrawn), message
         with_rest: list[Message] = []
         try:
             while True:

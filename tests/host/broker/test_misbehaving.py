@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from bento.wire.channel import MAX_STALE, PADDING, answer, seal_of
-from bento.wire.control import Asked, Deny, Ending
+from bento.wire.control import Asked, Deny, Ending, Withdrawn
 from bento.wire.frames import MAX_PAYLOAD, encode_frame
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import (
@@ -252,6 +252,7 @@ def test_a_flood_of_asks_and_second_thoughts(hostile: Domain, bystander: Bystand
         bystander.goes_on()
     for _ in range(MAX_CALLS):
         hostile.expect(Asked)
+        hostile.expect(Withdrawn)
     assert not hostile.says_now(guest)
 
 

@@ -18,7 +18,6 @@ from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
 from bento.wire.calls import Calls, Role
 from bento.wire.contract import Broken, Follower, Said
-from bento.wire.control import MAX_SENTENCE, Asked, Blame, Open, Over
 from bento.wire.control import MAX_SENTENCE, Asked, Blame, Open, Over, Withdrawn
 from bento.wire.errors import WireError
 from bento.wire.layout import Bytes, Message, Sender

@@ -75,13 +75,10 @@ class Calls:
         call = Call(source, asked.service, asked.argument, asked.target)
         policy = await self.policy()
         decision = decide(policy, call, self._world)
-        outcome = await self._resolve(decision)
-        policy = self.policy()
-        decision = decide(policy, call, self.world())
         if isinstance(decision, Asking):
             consent = await self._consent.resolve(call, decision)
-            policy = self.policy()  # and the domains: they may be others by now
-            outcome = _agreed(decision, consent, decide(policy, call, self.world()))
+            policy = await self.policy()  # and the domains: they may be others by now
+            outcome = _agreed(decision, consent, decide(policy, call, self._world))
         else:
             outcome = _decided(decision)
         try:
@@ -248,11 +245,6 @@ class Calls:
     def world(self) -> World:
         """What the policy may know of the domains there are now; it does not change with them."""
         return World(dict(self._world.domains))
-        """What the policy may know of the domains there are now."""
-        return World({record.name: facts(record, self._runs(record.name)) for record in self._inventory})
-
-    def _runs(self, name: DomainName) -> bool:
-        return self._lifecycle.state(name) is PowerState.RUNNING
 
 
 def _decided(decision: Allowed | Denied) -> Outcome:
