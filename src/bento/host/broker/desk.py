@@ -12,7 +12,7 @@ from bento.host.broker.loop import Loop
 from bento.host.broker.relay import Relay
 from bento.host.broker.waiting import Waiting
 from bento.wire.calls import Role
-from bento.wire.control import MAX_SENTENCE, Asked, Blame, Connect, Deny, Open, Over, Up
+from bento.wire.control import MAX_SENTENCE, Asked, Blame, Connect, Deny, Open, Over, Up, Withdrawn
 from bento.wire.frames import encode_frame
 from bento.wire.layout import Message
 from bento.wire.rpc import MAX_CALLS, Ask, Exit, ExitCode, Serve, Shutdown
@@ -82,6 +82,8 @@ class Desk:
 
     def dropped(self, call: int) -> None:
         self._asked.pop(call, None)
+        if call in self._questions:
+            self._tell(Withdrawn(call))
 
     def served(self, call: int, blame: Role | None, sentence: str) -> None:
         request = self._served.pop(call)

@@ -18,7 +18,6 @@ from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
 from bento.wire.calls import Calls, Role
 from bento.wire.contract import Broken, Follower, Said
-from bento.wire.control import MAX_SENTENCE, Asked, Blame, Open, Over, Withdrawn
 from bento.wire.errors import WireError
 from bento.wire.layout import Bytes, Message, Sender
 from bento.wire.rpc import (
@@ -118,9 +117,6 @@ class Relay:
                     self._finish(call, code)
             case Drop(call):
                 self._desk.dropped(call)
-                self._asked.pop(call, None)
-                if call in self._questions:
-                    self._tell(Withdrawn(call))
                 self._finish(call, ExitCode.FAULT, "the service is gone without an exit code")
             case _:
                 raise WireError(f"{type(untrusted).__name__} may not come from a guest")
