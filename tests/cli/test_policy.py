@@ -61,6 +61,28 @@ def test_the_files_of_a_directory_are_sent_along(manager: FakeManager, bento: Be
     }
 
 
+def test_what_the_files_may_include_is_sent_along_too(manager: FakeManager, bento: Bento, tmp_path: Path) -> None:
+    answer(manager, "Check", [])
+    (tmp_path / "a.policy").write_text("!include include/x\n")
+    (tmp_path / "include/.hidden").mkdir(parents=True)
+    (tmp_path / "include/.hidden/y").write_text("hidden")
+    (tmp_path / "include/x").write_text("s * * * deny\n")
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    assert bento("policy", "check", str(tmp_path)) == 0
+    assert {file["name"]: file["text"] for file in files_sent(manager)} == {
+        "a.policy": "!include include/x\n",
+        "empty/": "",
+        "include/": "",
+        "include/x": "s * * * deny\n",
+    }
+
+
+def files_sent(manager: FakeManager) -> list[dict[str, str]]:
+    payload: dict[str, list[dict[str, str]]] = json.loads(manager.requests[-1].payload)
+    return payload["files"]
+
+
 def test_what_is_no_policy_is_said_before_anybody_is_asked(
     manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path
 ) -> None:

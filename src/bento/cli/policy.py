@@ -6,7 +6,7 @@ here and sent along, so that the manager opens no file that somebody names.
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ Json = dict[str, Any]
 
 ROOM = MAX_REQUEST - 1024
 """Bytes for policy files in one request, beside what else is in it."""
+
+INCLUDING = ("!include", "!compat-4.0")
+"""Words without which no policy file includes another."""
 
 SHOWN = 10
 """How many of the rules that nearly matched the text shows."""
@@ -248,12 +251,28 @@ def _ask(manager: Manager, method: str, asked: Json) -> Any:
 
 
 def _files(directory: str) -> list[Json]:
-    """The policy files of a directory, which are those that the manager would read."""
+    """The policy files of a directory, which are those that the manager would read, and what they may include."""
+    root = Path(directory)
     try:
-        paths = sorted(path for path in Path(directory).iterdir() if path.name.endswith(".policy"))
-        return [{"name": path.name, "text": _text(path)} for path in paths if not path.name.startswith(".")]
+        paths = sorted(path for path in root.iterdir() if path.name.endswith(".policy"))
+        texts = {path.name: _text(path) for path in paths if not path.name.startswith(".")}
+        if any(word in text for text in texts.values() for word in INCLUDING):
+            texts = dict(_below(root)) | texts
     except OSError as error:
         raise Failed(f"{error.filename or directory} cannot be read: {error.strerror}", Code.BAD_INPUT) from None
+    return [{"name": name, "text": text} for name, text in texts.items()]
+
+
+def _below(root: Path) -> Iterator[tuple[str, str]]:
+    """All files below `root` by their paths, and the directories, whose paths end in /."""
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        if path.is_dir():
+            yield f"{name}/", ""
+        elif path.is_file():
+            yield str(name), _text(path)
 
 
 def _text(path: Path) -> str:
