@@ -238,10 +238,37 @@ def test_a_body_has_a_bound() -> None:
     )
 
 
-def test_a_side_that_has_more_to_say_may_not_end() -> None:
-    assert broken(lambda: bodies().end(SERVER)) == (
+def dialogue() -> Follower:
+    """A byte of the caller, a byte of the server, and so on, until the caller ends."""
+    return Follower(
+        table(
+            state("asking", caller=4, ends=(3, 0), codes=""),
+            state("answering", server=5, codes=""),
+            state("over"),
+            Run("question", Until.COUNT, 1, 0, 0, b"", 2),
+            Run("answer", Until.COUNT, 1, 0, 0, b"", 1),
+        )
+    )
+
+
+def test_who_ends_while_the_other_has_its_turn_has_ended_when_it_is_its_own() -> None:
+    follower = dialogue()
+    follower.say(CALLER, b"?")
+    follower.end(CALLER)
+    assert broken(lambda: follower.exit(0))[0] is SERVER
+    follower = dialogue()
+    follower.say(CALLER, b"?")
+    follower.end(CALLER)
+    follower.say(SERVER, b"!")
+    follower.exit(0)
+
+
+def test_who_ended_and_should_say_more_is_to_blame_when_its_turn_comes() -> None:
+    follower = dialogue()
+    follower.end(SERVER)
+    assert broken(lambda: follower.say(CALLER, b"?")) == (
         SERVER,
-        "in state asking the server ended where there should be nothing more of it",
+        "in state answering the server ended where there should be answer",
     )
 
 

@@ -19,7 +19,7 @@ from typing import Annotated
 from bento.wire.calls import Role
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader
-from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Sender, Text, message
+from bento.wire.layout import U8, U16, U32, U64, Blob, Bytes, Codec, Message, Number, Sender, Text, message
 from bento.wire.rpc import Data, Eof, Exit, Stream
 
 SILENT = 0
@@ -63,7 +63,7 @@ class Terms(Message):
 
 @message(tag=2, sender=Sender.HOST)
 class State(Message):
-    """Where each side goes on from here; the state that its end of stream leads to (0: it may not end); exit codes."""
+    """Where each side goes on from here; the state that its end of stream leads to, or 0; exit codes."""
 
     name: Annotated[str, LABEL]
     caller: Annotated[int, U16]
@@ -117,6 +117,10 @@ _CODEC = Codec(STEPS, sender=Sender.HOST)
 Said = Data | Eof | Exit
 
 
+BROKEN = "contract broken: "
+"""How the sentence of an `Over` begins that tells of a broken contract."""
+
+
 class Broken(WireError):
     """A side said what the contract does not allow."""
 
@@ -136,6 +140,8 @@ class _Side:
     at: int = SILENT
     inside: bool = False
     """In the middle of a message."""
+    ended: bool = False
+    """Its stream is at its end, of which nothing came yet: it is not its turn."""
     left: int = 0
     """Bytes that the run it stands at may still have."""
     held: bytearray = field(default_factory=bytearray)
@@ -162,9 +168,8 @@ class Follower:
             case Data(stream=Stream.STDERR):
                 self.complain(len(untrusted.payload))
             case Data():
-                passed = self.say(role, bytes(untrusted.payload))
-                whole = len(passed) == len(untrusted.payload)
-                return untrusted if whole else Data(untrusted.call, untrusted.stream, passed)
+                passed = self.say(role, untrusted.payload)
+                return untrusted if passed is untrusted.payload else Data(untrusted.call, untrusted.stream, passed)
             case Eof() if untrusted.stream != Stream.STDERR:
                 self.end(role)
             case Exit():
@@ -173,7 +178,7 @@ class Follower:
                 pass
         return untrusted
 
-    def say(self, role: Role, untrusted: bytes) -> bytes:
+    def say(self, role: Role, untrusted: Bytes) -> Bytes:
         """What of these bytes of `role` (its stdin or stdout) passes: all that comes before it is no longer heard."""
         side = self._sides[role]
         at = 0
@@ -196,11 +201,15 @@ class Follower:
     def end(self, role: Role) -> None:
         """The side will say no more (its stdin or stdout is at its end)."""
         side = self._sides[role]
-        if side.at != UNHEARD and not self._end_run(role, side):
-            state = self._state.caller_ends if role is Role.CALLER else self._state.server_ends
-            if side.inside or not state:
-                raise self._broken(role, f"ended where there should be {self._expected(side)}")
-            self._enter(state)
+        then = self._state.caller_ends if role is Role.CALLER else self._state.server_ends
+        if side.at == UNHEARD or self._end_run(role, side):
+            return
+        if then and not side.inside:
+            self._enter(then)
+        elif side.at == SILENT:
+            side.ended = True  # it may say that it has no more to say while the other has its turn
+        else:
+            raise self._broken(role, f"ended where there should be {self._expected(side)}")
 
     def exit(self, code: int) -> None:
         """The server ended with `code`."""
@@ -212,7 +221,7 @@ class Follower:
         if not any(least <= code <= most for least, most in CODES.iter_unpack(self._state.codes)):
             raise self._broken(Role.SERVER, f"exited with {code}, which is not for this state")
 
-    def _read_number(self, role: Role, side: _Side, value: Value, untrusted: bytes) -> int:
+    def _read_number(self, role: Role, side: _Side, value: Value, untrusted: Bytes) -> int:
         piece = untrusted[: value.size - len(side.held)]
         side.held += piece
         side.inside = True
@@ -227,14 +236,16 @@ class Follower:
             raise self._broken(role, f"said {number} for {value.label}, which is not allowed there")
         return len(piece)
 
-    def _read_run(self, role: Role, side: _Side, run: Run, untrusted: bytes, at: int) -> int:
-        stop = untrusted.find(b"\n", at) if run.until == Until.NEWLINE else -1
-        size = (stop if stop >= 0 else len(untrusted)) - at
-        over = size > side.left
-        size = min(size, side.left)
-        if run.alphabet and untrusted[at : at + size].translate(None, run.alphabet):
+    def _read_run(self, role: Role, side: _Side, run: Run, untrusted: Bytes, at: int) -> int:
+        size = min(len(untrusted) - at, side.left)
+        over = run.until != Until.COUNT and len(untrusted) - at > side.left
+        stop = -1
+        if run.until == Until.NEWLINE:
+            stop = bytes(untrusted[at : at + size + 1]).find(b"\n")
+            size, over = (stop, False) if stop >= 0 else (size, over)
+        if run.alphabet and bytes(untrusted[at : at + size]).translate(None, run.alphabet):
             raise self._broken(role, f"has characters in {run.label} that are not allowed")
-        if over and run.until != Until.COUNT:
+        if over:
             raise self._broken(role, f"said more than {run.limit} bytes for {run.label}")
         side.left -= size
         side.inside = True
@@ -282,6 +293,11 @@ class Follower:
                 side.at, side.inside = then, False
                 if then != UNHEARD:
                     self._go(role, then)
+        for role, side in self._sides.items():
+            if side.ended and side.at not in (SILENT, UNHEARD):
+                side.ended = False
+                self.end(role)
+                return
 
     def _expected(self, side: _Side) -> str:
         step = self._steps[side.at]

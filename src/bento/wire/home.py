@@ -48,6 +48,10 @@ class Home:
         return self.config / "policy.d"
 
     @property
+    def contracts(self) -> PurePosixPath:
+        return self.config / "contracts"
+
+    @property
     def policies(self) -> tuple[PurePosixPath, ...]:
         """Where policy files lie: in the first of these where a file is, it hides those of its name in the others."""
         return (self.run / "policy.d", self.policy, self.system / "policy.d")

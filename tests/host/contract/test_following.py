@@ -26,7 +26,7 @@ def tell(follower: Follower, event: Event, data: st.DataObject | None = None) ->
     match event:
         case Said(side, whole):
             pieces = data.draw(cut(whole)) if data else [whole]
-            return b"".join(follower.say(side, bytes(piece)) for piece in pieces)
+            return b"".join(follower.say(side, memoryview(piece)) for piece in pieces)
         case Ended(side):
             follower.end(side)
         case Exited(code):

@@ -103,17 +103,19 @@ def test_reach_tells_paths_and_their_links(shared: Home) -> None:
         {
             "from": "random",
             "to": "work",
-            "text": "my.Note (any other argument)",
-            "words": ["my.Note (any other argument)"],
+            "text": "my.Note (any other argument) [plain]",
+            "words": ["my.Note (any other argument) [plain]"],
             "services": [{"service": "my.Note", "argument": "other"}],
+            "plain": ["my.Note"],
             **calls,
         },
         {
             "from": "work",
             "to": "vault",
-            "text": "my.Read",
-            "words": ["my.Read"],
+            "text": "my.Read [plain]",
+            "words": ["my.Read [plain]"],
             "services": [{"service": "my.Read", "argument": "*"}],
+            "plain": ["my.Read"],
             **calls,
         },
     ]

@@ -187,8 +187,8 @@ def test_every_field_of_every_entry_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("verdict", Verdict)
-def test_a_call_proceeds_unless_it_was_denied_or_consent_was_withheld(verdict: Verdict) -> None:
-    assert verdict.proceeds is (verdict.value not in ("deny", "withhold"))
+def test_a_call_proceeds_unless_it_was_denied_or_consent_was_withheld_or_is_over(verdict: Verdict) -> None:
+    assert verdict.proceeds is (verdict.value not in ("deny", "withhold", "cut"))
 
 
 # ---- chains --------------------------------------------------------------------------------------

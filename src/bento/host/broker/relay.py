@@ -17,7 +17,7 @@ from bento.host.broker.channel import Channel
 from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
 from bento.wire.calls import Calls, Role
-from bento.wire.contract import Broken, Follower, Said
+from bento.wire.contract import BROKEN, Broken, Follower, Said
 from bento.wire.errors import WireError
 from bento.wire.layout import Bytes, Message, Sender
 from bento.wire.rpc import (
@@ -218,7 +218,7 @@ class Relay:
         try:
             allowed = leg.follower.hear(role, untrusted)
         except Broken as broken:
-            leg.fault = broken.blame, f"contract broken: {broken}"
+            leg.fault = broken.blame, f"{BROKEN}{broken}"
             if leg.call in self._calls:  # else the guest has ended it itself
                 self._say(Drop(leg.call))
             self._finish(leg.call, ExitCode.FAULT)

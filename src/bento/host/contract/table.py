@@ -8,7 +8,7 @@ a fault of the contract.
 from itertools import pairwise
 from typing import assert_never
 
-from bento.host.contract.check import check, reachable
+from bento.host.contract.check import check
 from bento.host.contract.grammar import parse
 from bento.host.contract.language import (
     BytesField,
@@ -111,14 +111,11 @@ class _Table:
         return self._step(state, heads) if heads else SILENT
 
     def _end(self, state: State, side: Role) -> int:
-        """Where the side's end of stream leads. Whoever has nothing to say any more may end it at any time."""
+        """Where the side's end of stream leads. A server that may exit may first say that nothing more comes."""
         for end in state.ends:
             if end.side is side:
                 return self._places[end.to]
-        later = [self._contract.states[name] for name in reachable(self._contract, state.name)]
-        done = not any(one.of(side) or any(end.side is side for end in one.ends) for one in later)
-        may_exit = side is Role.SERVER and bool(state.codes)
-        return self._places[state.name] if done or may_exit else SILENT
+        return self._places[state.name] if side is Role.SERVER and state.codes else SILENT
 
     def _step(self, state: State, heads: tuple[Head, ...]) -> int:
         """The place of the step that reads what comes next of these messages."""

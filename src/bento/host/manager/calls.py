@@ -10,12 +10,14 @@ only ever the target and the service, both parsed at the broker and again here.
 
 import logging
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
 from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import OnOver
 from bento.host.manager.consent import Consent, Consented, Withheld
+from bento.host.manager.contracts import Contracts
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
@@ -30,7 +32,8 @@ from bento.host.policy.files import Policy
 from bento.host.policy.grammar import Fault
 from bento.host.policy.rules import Rule
 from bento.host.policy.world import Disposable, World
-from bento.wire.control import Asked, Open
+from bento.wire.contract import BROKEN
+from bento.wire.control import Asked, Blame, Open
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import ExitCode
 
@@ -60,6 +63,7 @@ class Calls:
         disposables: Disposables,
         consent: Consent,
         audit: Audit,
+        contracts: Contracts,
     ) -> None:
         self._inventory = inventory
         self._policy = policy
@@ -67,6 +71,7 @@ class Calls:
         self._disposables = disposables
         self._consent = consent
         self._audit = audit
+        self._contracts = contracts
         self._reports = Reports()
         self._world = World(KnownDomains(inventory, lifecycle.state))
 
@@ -180,8 +185,10 @@ class Calls:
     ) -> socket.socket:
         """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply.
 
-        `over` hears when a call that was opened is over.
+        The broker holds both sides to the contract of the service, if it has one. `over` hears when a call that was
+        opened is over.
         """
+        contract = self._contracts.table(service)
         if (state := self._lifecycle.state(target)) is not PowerState.RUNNING:
             if not autostart:
                 raise Conflict(
@@ -191,12 +198,13 @@ class Calls:
                 )
             await self._lifecycle.ensure_running(target)
         user = user or self._inventory.get(target).properties.get("default_user", "")
-        call = Open(service, argument, source, requested, user, rows, columns)
+        request = Open(service, argument, source, requested, user, rows, columns, contract=contract)
+        report = self._report(Call(source, service, argument, requested), target, over) if contract else over
         for _ in range(TRIES):
             broker = await self._lifecycle.broker(target)
             callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                await broker.open(call, servers, over)
+                await broker.open(request, servers, report)
             except BaseException as error:
                 callers.close()
                 if not isinstance(error, OSError):
@@ -204,6 +212,22 @@ class Calls:
             else:
                 return callers
         raise Unavailable(f"the channel to '{target}' was lost again and again; see 'bento logs {target}'")
+
+    def _report(self, call: Call, target: DomainName, over: OnOver | None) -> OnOver:
+        """Hears that a call with a contract is over, tells who broke that, and passes it on."""
+
+        def is_over(blame: Blame, sentence: str) -> None:
+            if blame is not Blame.NOBODY and sentence.startswith(BROKEN):
+                who = call.source if blame is Blame.CALLER else target
+                reason = f"{who} broke the contract of {call.service}: {sentence.removeprefix(BROKEN)}"
+                what = f"call of {call.service} from {call.source} to {target} was cut: {reason}"
+                self._reports.say(who, logging.WARNING, what)
+                with suppress(Unavailable):  # the audit log has told the person why
+                    self._audit.record(self._lane(who), call, Verdict.CUT, chosen=TargetName(target), reason=reason)
+            if over:
+                over(blame, sentence)
+
+        return is_over
 
     async def open_in_new(
         self,

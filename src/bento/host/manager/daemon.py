@@ -27,6 +27,7 @@ from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
 from bento.host.manager.channels import Channels
 from bento.host.manager.consent import Consent
+from bento.host.manager.contracts import Contracts
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.grants import Grants
@@ -137,12 +138,14 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         disposables = Disposables(inventory, places, events)
         grants = Grants(inventory, drivers.store)
         consent = Consent(inventory, grants)
-        calls = Calls(inventory, policy, lifecycle, disposables, consent, audit)
+        contracts = Contracts(places.contracts)
+        calls = Calls(inventory, policy, lifecycle, disposables, consent, audit, contracts)
         await recover(inventory, places, drivers.hypervisor, lifecycle, templates)
         manager = Manager(
             inventory=inventory,
             lifecycle=lifecycle,
             calls=calls,
+            contracts=contracts,
             audit=audit,
             disposables=disposables,
             consent=consent,

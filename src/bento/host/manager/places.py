@@ -9,12 +9,16 @@ from bento.wire.home import Home
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`data` outlives reboots, `run` does not; `policy` is the person's, `policies` that and what is beside it."""
+    """`data` outlives reboots, `run` does not; `policy` is the person's, `policies` that and what is beside it.
+
+    `contracts` is the person's, too.
+    """
 
     data: Path
     run: Path
     policy: Path
     policies: tuple[Path, ...]
+    contracts: Path
     socket: Path
     log: Path
 
@@ -25,6 +29,7 @@ class Places:
             Path(home.run),
             Path(home.policy),
             tuple(map(Path, home.policies)),
+            Path(home.contracts),
             Path(home.manager_socket),
             Path(home.manager_log),
         )

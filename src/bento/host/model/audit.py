@@ -50,9 +50,12 @@ class Verdict(StrEnum):
     ADMIN = "admin"
     """The person at the host commands a domain, which the policy is not asked about."""
 
+    CUT = "cut"
+    """Not a decision, but what became of one: the call proceeded, and a side of it broke the service's contract."""
+
     @property
     def proceeds(self) -> bool:
-        return self not in (Verdict.DENIED, Verdict.WITHHELD)
+        return self not in (Verdict.DENIED, Verdict.WITHHELD, Verdict.CUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bento.host.manager.audit import Audit
 from bento.host.manager.calls import Calls
 from bento.host.manager.consent import Consent
+from bento.host.manager.contracts import Contracts
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.grants import Grants
@@ -45,6 +46,7 @@ class Manager:
     inventory: Inventory
     lifecycle: Lifecycle
     calls: Calls
+    contracts: Contracts
     audit: Audit
     disposables: Disposables
     consent: Consent

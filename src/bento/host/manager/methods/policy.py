@@ -85,7 +85,7 @@ async def reach_domains(manager: Manager, request: Request) -> Reply:
     # A bool is an int to Python, and no number to anybody else.
     if max_hops is not None and (not isinstance(max_hops, int) or isinstance(max_hops, bool) or max_hops < 1):
         raise Invalid("max_hops is a whole number from 1")
-    ground = Ground(await manager.calls.policy(), world)
+    ground = Ground(await manager.calls.policy(), world, manager.contracts.services())
     found = await asyncio.to_thread(reach, ground, source=source, target=target, through=through, max_hops=max_hops)
     said = {
         "fault": _fault(ground.policy),
