@@ -12,8 +12,9 @@ import sys
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 from bento.guest.agent import Agent
+from bento.guest.identity import write
 from bento.guest.loop import READ, Loop
-from bento.guest.place import Domain, Loopback
+from bento.guest.place import OOM, OOM_SPARED, Domain, Loopback
 from bento.guest.port import Port, open_channel
 
 OPEN_FILES = 8192
@@ -25,7 +26,8 @@ def main(arguments: list[str]) -> int:
         case []:
             return in_domain()
         case ["--listen", path, "--root", root]:
-            return loopback(path, root)
+            # Services are started in other directories than this one.
+            return loopback(os.path.abspath(path), os.path.abspath(root))
         case _:
             print("usage: python -m bento.guest [--listen SOCKET --root DIR]", file=sys.stderr)
             return 2
@@ -41,10 +43,9 @@ def in_domain() -> int:
 
 
 def survive() -> None:
-    """Programs here may use up memory and files; the agent is the last to suffer."""
+    """Programs here may use up memory and files."""
     setrlimit(RLIMIT_NOFILE, (OPEN_FILES, max(OPEN_FILES, getrlimit(RLIMIT_NOFILE)[1])))
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("-1000")
+    write(OOM, OOM_SPARED)
 
 
 def loopback(path: str, root: str) -> int:

@@ -51,7 +51,6 @@ class Clients:
         self._listener.bind(path)
         os.chmod(path, 0o666)  # noqa: S103  # every program in the domain may ask; the policy decides on the host
         self._listener.listen(BACKLOG)
-        loop.on_idle = self._watch
 
     def resume(self, talk: Talk) -> None:
         self._talk = talk
@@ -65,7 +64,6 @@ class Clients:
             leg.end()
 
     def _watch(self) -> None:
-        self._loop.deadline = None
         if self._talk is not None and len(self._legs) < MAX_CALLS:
             self._loop.watch(self._listener.fileno(), READ, self._accept)
         else:
@@ -80,7 +78,7 @@ class Clients:
         except OSError as error:
             print(f"bento-agent: cannot take a local connection: {error}", file=sys.stderr)
             self._loop.forget(self._listener.fileno())
-            self._loop.deadline = RETRY
+            self._loop.later(RETRY, self._watch)
             return
         connection.setblocking(False)
         try:

@@ -1,9 +1,10 @@
-"""One thread, one epoll: who waits for which file, and nothing about what is said on it.
+"""One thread, one epoll: who waits for which file or moment, and nothing about what is said on it.
 
 A handler may be called although its file is not ready after all (a file closed by an earlier handler of the same
 round may have given its number to a new one), so every watched file is non-blocking and every handler bears that.
 """
 
+import time
 from collections.abc import Callable
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 
@@ -19,10 +20,9 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = epoll()
         self._handlers: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._moments: list[tuple[float, Callable[[], None]]] = []
+        self._after: list[Callable[[], None]] = []
         self._running = True
-        self.deadline: float | None = None
-        """Seconds after which `run` calls `on_idle` if nothing happened; None: never."""
-        self.on_idle: Callable[[], None] = lambda: None
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler` with the events of `fd`, those asked for or `GONE`. Again for the same `fd`: instead."""
@@ -37,16 +37,40 @@ class Loop:
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Once, after so long."""
+        self._moments.append((time.monotonic() + seconds, call))
+
+    def after_this_round(self, call: Callable[[], None]) -> None:
+        """Once, when everybody has been called who is ready now."""
+        self._after.append(call)
+
     def run(self) -> None:
         """Until `stop`."""
         while self._running:
-            happened = self._epoll.poll(self.deadline)
-            if not happened:
-                self.on_idle()
-            for fd, events in happened:
+            for fd, events in self._epoll.poll(self._patience()):
                 watched = self._handlers.get(fd)
                 if watched is not None:
                     watched[1](events)
+            if self._moments:
+                self._come_due()
+            after, self._after = self._after, []
+            for call in after:
+                call()
 
     def stop(self) -> None:
         self._running = False
+
+    def _patience(self) -> float | None:
+        if self._after:
+            return 0.0
+        if not self._moments:
+            return None
+        return max(0.0, min(moment for moment, _ in self._moments) - time.monotonic())
+
+    def _come_due(self) -> None:
+        now = time.monotonic()
+        due = [call for moment, call in self._moments if moment <= now]
+        self._moments = [each for each in self._moments if each[0] > now]
+        for call in due:
+            call()

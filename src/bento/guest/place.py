@@ -13,6 +13,17 @@ from bento.wire.rpc import Identity
 DEFAULT_USER = "user"
 """Runs what the caller did not ask another account for (the field's name)."""
 
+SERVICES = ("/run/qubes-rpc", "/usr/local/etc/qubes-rpc", "/etc/qubes-rpc")
+SETTINGS = ("/run/qubes/rpc-config", "/usr/local/etc/qubes/rpc-config", "/etc/qubes/rpc-config")
+"""Where the field's agent looks, and in this order: what a program puts up for this run, the person, the template."""
+
+RUN = "/run/bento"
+
+OOM = "/proc/self/oom_score_adj"
+OOM_SPARED = "-1000"
+OOM_USUAL = "0"
+"""Programs in a domain may use up its memory; the agent is the last to suffer (proc(5))."""
+
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 PATH_OF_ROOT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -46,6 +57,8 @@ class Account:
 class Place(ABC):
     services: tuple[str, ...]
     """Directories of services, the first that has one wins."""
+    settings: tuple[str, ...]
+    """Directories of files that say how a service is served, likewise."""
     run: str
     """The directory of what lasts as long as the machine runs."""
 
@@ -53,6 +66,11 @@ class Place(ABC):
     def socket(self) -> str:
         """Where local programs ask for calls."""
         return f"{self.run}/agent.sock"
+
+    @property
+    def session(self) -> str:
+        """The file that says that this machine has a graphical session; locked while that is not there yet."""
+        return f"{self.run}/session"
 
     @property
     def started(self) -> str:
@@ -73,8 +91,9 @@ class Place(ABC):
 
 
 class Domain(Place):
-    services = ("/usr/local/etc/qubes-rpc", "/etc/qubes-rpc")
-    run = "/run/bento"
+    services = SERVICES
+    settings = SETTINGS
+    run = RUN
 
     def account(self, name: str) -> Account:
         from pwd import getpwnam
@@ -93,11 +112,12 @@ class Domain(Place):
 
 
 class Loopback(Place):
-    """A directory in place of a machine. Whoever asks for whom, services run as the user who started the agent."""
+    """A directory stands for `/`. Whoever asks for whom, services run as the user who started the agent."""
 
     def __init__(self, root: str, stop: Callable[[], None]) -> None:
-        self.services = (f"{root}/qubes-rpc",)
-        self.run = f"{root}/run"
+        self.services = tuple(root + directory for directory in SERVICES)
+        self.settings = tuple(root + directory for directory in SETTINGS)
+        self.run = root + RUN
         self._home = f"{root}/home"
         self._stop = stop
         os.makedirs(self._home, exist_ok=True)

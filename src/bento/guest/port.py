@@ -17,8 +17,11 @@ CLASS = "/sys/class/virtio-ports"
 ROOM = 1 << 18
 """Bytes to be written at which callers should wait for `when_room` before they add data. Control messages need not."""
 
-CHUNK = 1 << 16
+CHUNK = 1 << 18
 """Most bytes taken at once."""
+
+JOINED = 1 << 15
+"""Bytes up to which small pieces are written as one; a virtio-serial port takes no more at once."""
 
 
 def open_channel() -> int:
@@ -48,6 +51,8 @@ class Port:
         self._size = 0
         self._buffer = memoryview(bytearray(CHUNK))
         self._blocked = False
+        self._closed = False
+        self._flushing = False
         self._host_away = False
         self._waiting: dict[Callable[[], None], None] = {}
         self._watch()
@@ -61,10 +66,12 @@ class Port:
         self._waiting[resume] = None
 
     def write(self, data: bytes) -> None:
+        """All that is written in one round goes together: the host wakes up once for it."""
         self._unwritten.append(memoryview(data))
         self._size += len(data)
-        if not self._blocked:
-            self._flush()
+        if not self._blocked and not self._flushing:
+            self._flushing = True
+            self._loop.after_this_round(self._flush)
 
     def clear(self) -> None:
         """Forget what is unwritten, and who waits for room."""
@@ -73,6 +80,7 @@ class Port:
         self._waiting.clear()
 
     def close(self) -> None:
+        self._closed = True
         self._loop.forget(self._fd)
         os.close(self._fd)
 
@@ -114,21 +122,37 @@ class Port:
             size += more
         return size
 
+    def _front(self) -> memoryview | bytes:
+        """What to write next: a large piece as it is, small ones together, since each write wakes the host."""
+        first = self._unwritten[0]
+        if len(first) >= JOINED or len(self._unwritten) == 1:
+            return first
+        size = 0
+        pieces: list[memoryview] = []
+        for piece in self._unwritten:
+            if pieces and size + len(piece) > JOINED:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)
+
     def _flush(self) -> None:
+        self._flushing = False
+        if self._closed:
+            return
         blocked = False
         while self._unwritten and not blocked:
-            rest = self._unwritten[0]
             try:
-                size = os.write(self._fd, rest)
+                size = os.write(self._fd, self._front())
             except OSError:
                 # Full, or the host is away; what of it matters a new greeting will make known.
                 blocked = True
                 continue
             self._size -= size
-            if size < len(rest):
-                self._unwritten[0] = rest[size:]
-            else:
-                self._unwritten.popleft()
+            while size and size >= len(self._unwritten[0]):
+                size -= len(self._unwritten.popleft())
+            if size:
+                self._unwritten[0] = self._unwritten[0][size:]
         if blocked != self._blocked:
             self._blocked = blocked
             self._watch()

@@ -1,129 +1,120 @@
-"""A call that this domain serves: a process, its streams and its end.
+"""A call that this domain serves, from the host's word on: which server, when, and as whom.
 
-The call is over when the process has ended and its output is at its end, as the field has it: a service that leaves a
-daemon behind with its stdout keeps its caller waiting. A terminal's output ends with the process it was made for.
+The server may be there at once or take its time (a session that is waited for, a socket that does not answer yet);
+what the caller says meanwhile is held, no more than its window. What cannot be served costs the caller an exit code,
+and this machine a line in its journal.
 """
 
-import os
-import signal
 import sys
-from functools import partial
 
-from bento.guest import spawn
-from bento.guest.loop import READ, Loop
-from bento.guest.place import DEFAULT_USER, Place
-from bento.guest.streams import Reader, Writer
+from bento.guest import lookup, session, spawn
+from bento.guest.connect import Connecting
+from bento.guest.lookup import Address, CannotServe, Program, Socket
+from bento.guest.loop import Loop
+from bento.guest.place import DEFAULT_USER, Account, Place
+from bento.guest.served import Connected, Served
+from bento.guest.settings import Settings
 from bento.guest.talk import OfCall, Talk
 from bento.wire.names import ADMIN
-from bento.wire.rpc import Data, Drop, Eof, Exit, ExitCode, Resize, Serve, Stream, Window
-
-END_OF_TRANSMISSION = b"\x04"
-"""Control-D: how a terminal is told that its input ends."""
+from bento.wire.rpc import Data, Drop, Exit, ExitCode, Serve, Stream
 
 
 def serve(loop: Loop, place: Place, talk: Talk, call: Serve) -> None:
     """Begin to serve; `WireError` if the host may not begin this call."""
-    served = Served(loop, talk, call.call)
-    talk.admit(call, served)
-    try:
-        process = spawn.start(place, call)
-    except KeyError:
-        _give_up(talk, call, f"there is no user '{call.user or DEFAULT_USER}' in this domain")
-        return
-    except OSError as error:
-        _give_up(talk, call, f"{call.service} cannot be started: {error.strerror}")
-        return
-    if process is None:
-        talk.say(Exit(call.call, ExitCode.NOT_FOUND))
-    else:
-        served.run(process)
+    Beginning(loop, place, talk, call).begin()
 
 
-def _give_up(talk: Talk, call: Serve, why: str) -> None:
-    print(f"bento-agent: a call of {call.source}: {why}", file=sys.stderr)
-    if call.source == ADMIN:  # a person waits there for a sentence; other domains learn the code, and no more
-        talk.say(Data(call.call, Stream.STDERR, f"bento: {why}\n".encode()))
-    talk.say(Exit(call.call, ExitCode.FAULT))
+class Beginning:
+    """A call whose server is not there yet."""
 
-
-class Served:
-    def __init__(self, loop: Loop, talk: Talk, call: int) -> None:
+    def __init__(self, loop: Loop, place: Place, talk: Talk, call: Serve) -> None:
         self._loop = loop
+        self._place = place
         self._talk = talk
         self._call = call
-        self._code: int | None = None
+        self._settings = Settings()
+        self._heard: list[OfCall] = []
+        self._pending: session.Waiting | Connecting | None = None
+        talk.admit(call, self)
 
-    def run(self, process: spawn.Process) -> None:
-        self._process = process
-        self._input = Writer(self._loop, process.stdin)
-        files = {Stream.STDOUT: process.stdout, Stream.STDERR: process.stderr}
-        self._outputs = {
-            stream: Reader(self._loop, self._talk, self._call, stream, fd, self._check)
-            for stream, fd in files.items()
-            if fd is not None
-        }
-        self._loop.watch(process.pidfd, READ, self._exited)
+    def begin(self) -> None:
+        call = self._call
+        try:
+            self._settings = lookup.settings(self._place.settings, call.service, call.argument)
+            if self._settings.wait_for_session and self._session_is_awaited():
+                return
+        except CannotServe as reason:
+            self._give_up(reason)
+        else:
+            self._start()
 
     def hear(self, message: OfCall) -> None:
-        on_terminal = self._process.stderr is None
         match message:
-            case Data():
-                size = len(message.payload)
-                self._input.put(message.payload, partial(self._talk.consumed, self._call, Stream.STDIN, size))
-            case Eof():
-                if on_terminal:
-                    self._input.put(END_OF_TRANSMISSION)
-                self._input.finish()
-            case Window():
-                if output := self._outputs.get(Stream(message.stream)):
-                    output.resume()
-            case Resize() if on_terminal:
-                spawn.resize(self._process.stdout, message.rows, message.columns)
             case Drop():
                 self.end()
+            case Data(payload=b""):
+                pass  # takes nothing of the window, so there could be any number of them
             case _:
-                pass
+                self._heard.append(message)
 
     def end(self) -> None:
-        """Hang up on the process, and on all that it started in its group, as a terminal does that is closed."""
-        # Not reaped yet, so the number is still its own. A stopped process must run to see its end.
-        for number in (signal.SIGHUP, signal.SIGCONT):
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:  # so young that it leads no group yet
-                os.kill(self._process.pid, number)
-        self._release()
-        if self._code is None:
-            self._loop.watch(self._process.pidfd, READ, self._reap)
-        else:
-            self._reap(0)
+        if self._pending is not None:
+            self._pending.end()
 
-    def _exited(self, _: int) -> None:
-        status = os.waitid(os.P_PIDFD, self._process.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if status is None:
+    def _session_is_awaited(self) -> bool:
+        """As the field has it: by `qubes.WaitForSession`, as root, which is told on its stdin whose session."""
+        call, place = self._call, self._place
+        server = lookup.find(place.services, session.SERVICE, "")
+        path = server.path if isinstance(server, Program) else None
+        if path is None and not session.has_session(place):
+            return False
+        whose = self._account(self._settings.force_user or call.user)
+        child = session.start(place, self._account("root"), path, call.source, whose.name)
+        self._pending = session.Waiting(self._loop, child, self._start)
+        return True
+
+    def _start(self) -> None:
+        call, place = self._call, self._place
+        try:
+            server = lookup.find(place.services, call.service, call.argument)
+            match server:
+                case Socket() | Address():
+                    self._pending = Connecting(self._loop, server, self._connected)
+                    self._pending.begin()
+                case None if call.service not in spawn.BUILT_IN:
+                    self._talk.say(Exit(call.call, ExitCode.NOT_FOUND))
+                case _:
+                    account = self._account(self._settings.force_user or call.user)
+                    service = spawn.start(place, account, call, server.path if server is not None else None)
+                    self._hand_over(Served(self._loop, self._talk, call.call, service))
+        except CannotServe as reason:
+            self._give_up(reason)
+
+    def _connected(self, result: int | CannotServe) -> None:
+        if isinstance(result, CannotServe):
+            self._give_up(result)
             return
-        self._loop.forget(self._process.pidfd)
-        self._code = status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
-        output = self._outputs[Stream.STDOUT]
-        if self._process.stderr is None and not output.ended:
-            output.drain()
-        else:
-            self._check()
+        first = b"" if self._settings.skip_service_descriptor else spawn.descriptor(self._call)
+        self._hand_over(Connected(self._loop, self._talk, self._call.call, result, self._settings, first))
 
-    def _check(self) -> None:
-        """Is the call over? Asked when the process ends and when an output does."""
-        if self._code is None or not all(output.ended for output in self._outputs.values()):
-            return
-        self._talk.say(Exit(self._call, self._code))
-        self._release()
-        self._reap(0)
+    def _hand_over(self, member: Served | Connected) -> None:
+        """The server hears what the caller has said so far, and from now on."""
+        if not self._talk.is_open(self._call.call):
+            return  # over already: the server has closed at once
+        self._talk.hand_over(self._call.call, member)
+        for message in self._heard:
+            if self._talk.is_open(self._call.call):
+                member.hear(message)
 
-    def _release(self) -> None:
-        self._input.close()
-        for output in self._outputs.values():
-            output.close()
+    def _account(self, name: str) -> Account:
+        try:
+            return self._place.account(name)
+        except KeyError:
+            raise CannotServe(f"there is no user '{name or DEFAULT_USER}' in this domain") from None
 
-    def _reap(self, _: int) -> None:
-        if os.waitid(os.P_PIDFD, self._process.pidfd, os.WEXITED | os.WNOHANG) is not None:
-            self._loop.forget(self._process.pidfd)
-            os.close(self._process.pidfd)
+    def _give_up(self, reason: CannotServe) -> None:
+        call = self._call
+        print(f"bento-agent: a call of {call.source}: {reason}", file=sys.stderr)
+        if reason.public or call.source == ADMIN:  # a person waits there for a sentence; others learn the code, no more
+            self._talk.say(Data(call.call, Stream.STDERR, f"bento: {reason}\n".encode(errors="replace")))
+        self._talk.say(Exit(call.call, reason.code))

@@ -1,66 +1,49 @@
-"""Finding the program of a service and starting it as the right user, with the environment the field's services know.
+"""What a call's service is started as: which program with which words, environment, and pipes or terminal.
 
-Only executables are services here. A file called SERVICE+ARGUMENT wins over SERVICE, wherever it lies; the argument,
-unless empty, is the program's first argument. Source: the field's page on the execution of RPC services.
+Source of the environment and of the built-in services' meaning: the field's page on the execution of RPC services.
 """
 
+import errno
 import os
-import signal
 from fcntl import ioctl
-from resource import RLIMIT_NOFILE, getrlimit, setrlimit
-from typing import NoReturn
 
+from bento.guest import session
+from bento.guest.child import Action, Child, launch, onto_streams
+from bento.guest.lookup import CannotServe
 from bento.guest.place import Account, Place
 from bento.wire.errors import WireError
+from bento.wire.names import ADMIN
 from bento.wire.rpc import ExitCode, Serve
 from bento.wire.vmexec import decode_command
 
 VMEXEC = "qubes.VMExec"
+VMEXEC_GUI = "qubes.VMExecGUI"
 VMSHELL = "qubes.VMShell"
-BUILT_IN = (VMEXEC, VMSHELL)
+BUILT_IN = (VMEXEC, VMEXEC_GUI, VMSHELL, session.SERVICE)
 """Served by the agent itself unless a file overrides it: a program in between would only cost time."""
 
 TIOCSWINSZ = 0x5414
 
-NAME_MAX = 255
 
-SIGNALS = tuple({*range(1, signal.SIGSYS + 1)} - {signal.SIGKILL, signal.SIGSTOP})
-
-OPEN_FILES = 1024
-"""The usual soft limit, for services; the agent's own is higher."""
-
-
-class Process:
+class Service(Child):
     """A running service, and the agent's ends of its streams."""
 
-    def __init__(self, pid: int, pidfd: int, stdin: int, stdout: int, stderr: int | None) -> None:
-        self.pid = pid
-        self.pidfd = pidfd
+    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int | None) -> None:
+        super().__init__(pid)
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
         """None on a terminal."""
 
 
-def find(directories: tuple[str, ...], service: str, argument: str) -> str | None:
-    """The path of the service's program, or None."""
-    names = [f"{service}+{argument}", service]
-    for name in names:
-        if len(name) > NAME_MAX:
-            continue
-        for directory in directories:
-            path = f"{directory}/{name}"
-            if os.path.lexists(path):
-                return path
-    return None
-
-
 def environment(place: Place, account: Account, call: Serve) -> dict[str, str]:
     values = account.environment()
     values["BENTO_AGENT"] = place.socket
     values["QREXEC_REMOTE_DOMAIN"] = call.source
-    values["QREXEC_SERVICE_FULL_NAME"] = f"{call.service}+{call.argument}"
-    values["QREXEC_SERVICE_ARGUMENT"] = call.argument
+    values["QREXEC_SERVICE_FULL_NAME"] = full_name(call)
+    values["QREXEC_SERVICE_PATH"] = ":".join(place.services)
+    if call.argument or call.source != ADMIN:
+        values["QREXEC_SERVICE_ARGUMENT"] = call.argument
     if call.target.startswith("@"):
         values["QREXEC_REQUESTED_TARGET_TYPE"] = "keyword"
         values["QREXEC_REQUESTED_TARGET_KEYWORD"] = call.target[1:]
@@ -74,36 +57,88 @@ def environment(place: Place, account: Account, call: Serve) -> dict[str, str]:
     return values
 
 
-def start(place: Place, call: Serve) -> Process | None:
-    """The running service, or None if there is no such service. `OSError` or `KeyError` if it cannot be started."""
-    path = find(place.services, call.service, call.argument)
-    if path is None and call.service not in BUILT_IN:
-        return None
-    account = place.account(call.user)
+def full_name(call: Serve) -> str:
+    """As the field has it: a domain's call always has an argument, if an empty one; the admin domain's need not."""
+    return f"{call.service}+{call.argument}" if call.argument or call.source != ADMIN else call.service
+
+
+def descriptor(call: Serve) -> bytes:
+    """What a socket is told first. The field tells a domain's sockets no target, and theirs expect two words."""
+    return f"{full_name(call)} {call.source}\0".encode()
+
+
+def start(place: Place, account: Account, call: Serve, path: str | None) -> Service:
+    """The service whose program is `path`, or one of `BUILT_IN`. `CannotServe`."""
     values = environment(place, account, call)
-    opened = Files(call, account)
     try:
-        pid = os.fork()
-        if pid == 0:
-            _become(path, call, account, values, opened)
-        return Process(pid, _watchable(pid), *opened.keep())
-    finally:
-        opened.close()
+        files = Files(call, account)
+        try:
+            paths, words = _program(place, account, call, path, on_terminal=files.terminal)
+            return Service(launch(account, paths, words, values, files.actions), *files.keep())
+        finally:
+            files.close()
+    except OSError as error:
+        if path is None and call.service in (VMEXEC, VMEXEC_GUI):
+            raise _no_command(call, error) from None
+        raise CannotServe(f"{call.service} cannot be started: {error.strerror}") from None
+
+
+def _program(
+    place: Place, account: Account, call: Serve, path: str | None, *, on_terminal: bool
+) -> tuple[list[str], list[str] | list[bytes]]:
+    """Where the program may lie, and the words it is called with."""
+    if path is not None:
+        return [path], [path, call.argument] if call.argument else [path]
+    if call.service == session.SERVICE:
+        program = session.program(place)
+        return program[:1], program
+    if call.service == VMSHELL:
+        # With a terminal it is a login, which a shell knows by the minus sign.
+        return [account.shell], [f"-{os.path.basename(account.shell)}" if on_terminal else account.shell]
+    words = _command(call)
+    name = os.fsdecode(words[0])
+    if "/" in name:
+        return [name], words
+    paths = [f"{directory}/{name}" for directory in account.environment()["PATH"].split(":")]
+    return list(filter(os.path.exists, paths)), words
+
+
+def _command(call: Serve) -> list[bytes]:
+    try:
+        return decode_command(call.argument)
+    except WireError as error:
+        raise CannotServe(f"{call.service}: {error}", public=True) from None
+
+
+def _no_command(call: Serve, error: OSError) -> CannotServe:
+    """What a shell says and what its exit code is."""
+    name = os.fsdecode(_command(call)[0])
+    match error.errno:
+        case errno.ENOENT:
+            return CannotServe(f"{name}: command not found", ExitCode.NOT_FOUND, public=True)
+        case errno.EACCES | errno.EISDIR:
+            return CannotServe(f"{name}: {error.strerror}", ExitCode.REFUSED, public=True)
+        case _:
+            return CannotServe(f"{name}: {error.strerror}")
 
 
 class Files:
-    """The pipes or the terminal of a process to be: `inner` ones for it, the others for the agent, non-blocking."""
+    """The pipes or the terminal of a process to be, and the agent's ends of them, which do not block."""
 
     def __init__(self, call: Serve, account: Account) -> None:
         self._open: list[int] = []
         self.terminal = bool(call.rows and call.columns)
+        self.actions: list[Action]
+        """What the child does to have its own ends as its standard streams."""
         try:
             if self.terminal:
                 outer, inner = self._add(os.openpty())
                 resize(outer, call.rows, call.columns)
                 if account.groups is not None:
                     os.fchown(inner, account.uid, -1)
-                self.inner = (inner, inner, inner)
+                # A session's first process that opens a terminal makes it the one that controls the session.
+                self.actions = [(os.POSIX_SPAWN_OPEN, 0, os.ttyname(inner), os.O_RDWR, 0)]
+                self.actions += [(os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2)]
                 # One number to read and one to write, as with pipes.
                 writer = os.dup(outer)
                 self._open.append(writer)
@@ -112,7 +147,7 @@ class Files:
                 stdin, stdin_outer = self._add(os.pipe())
                 stdout_outer, stdout = self._add(os.pipe())
                 stderr_outer, stderr = self._add(os.pipe())
-                self.inner = (stdin, stdout, stderr)
+                self.actions = onto_streams(stdin, stdout, stderr)
                 self._outer = (stdin_outer, stdout_outer, stderr_outer)
             for fd in self._outer:
                 if fd is not None:
@@ -138,80 +173,3 @@ class Files:
 
 def resize(terminal: int, rows: int, columns: int) -> None:
     ioctl(terminal, TIOCSWINSZ, rows.to_bytes(2, "little") + columns.to_bytes(2, "little") + bytes(4))
-
-
-def _watchable(pid: int) -> int:
-    """A file that tells of the end of a child; a child that cannot be watched may not live."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-
-
-def _become(path: str | None, call: Serve, account: Account, values: dict[str, str], files: Files) -> NoReturn:
-    """In the child: give up what the agent has and become the service. Never returns, never raises."""
-    code = int(ExitCode.FAULT)
-    try:
-        if files.terminal:
-            os.login_tty(files.inner[0])
-        else:
-            os.setsid()
-            for target, fd in enumerate(files.inner):
-                os.dup2(fd, target)
-        # Python ignores some, and a shell that put the agent into the background more; programs expect all of them.
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        most = getrlimit(RLIMIT_NOFILE)[1]
-        setrlimit(RLIMIT_NOFILE, (min(OPEN_FILES, most), most))
-        if account.groups is not None:
-            with open("/proc/self/oom_score_adj", "w") as file:
-                file.write("0")
-            os.setgroups(account.groups)
-            os.setresgid(account.gid, account.gid, account.gid)
-            os.setresuid(account.uid, account.uid, account.uid)
-        try:
-            os.chdir(account.home)
-        except OSError:
-            os.chdir("/")
-        if path is not None:
-            os.execve(path, [path, call.argument] if call.argument else [path], values)
-        elif call.service == VMEXEC:
-            code = _run_command(call.argument, values)
-        else:
-            shell = account.shell
-            # With a terminal it is a login, which a shell knows by the minus sign.
-            os.execve(shell, [f"-{os.path.basename(shell)}" if files.terminal else shell], values)
-    except OSError as error:
-        _complain(f"{call.service} cannot be started: {error.strerror}")
-    finally:
-        os._exit(code)
-
-
-def _run_command(argument: str, values: dict[str, str]) -> int:
-    """Become the command that a VMExec argument encodes, or say why not; the exit codes of a shell."""
-    try:
-        command = decode_command(argument)
-    except WireError as error:
-        _complain(str(error))
-        return ExitCode.FAULT
-    name = os.fsdecode(command[0])
-    places = [""] if "/" in name else [f"{place}/" for place in values["PATH"].split(":")]
-    reason: OSError | None = None
-    for place in places:
-        try:
-            os.execve(place + name, command, values)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            reason = reason or error
-    if reason is None:
-        _complain(f"{name}: command not found")
-        return ExitCode.NOT_FOUND
-    _complain(f"{name}: {reason.strerror}")
-    return ExitCode.REFUSED
-
-
-def _complain(sentence: str) -> None:
-    os.write(2, f"bento: {sentence}\n".encode(errors="replace"))

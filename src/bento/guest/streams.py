@@ -5,8 +5,10 @@ reader. A `Reader` takes from a file no more than the host's window and the port
 """
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from bento.guest.loop import READ, WRITE, Loop
 from bento.guest.talk import Talk
@@ -15,11 +17,15 @@ from bento.wire.rpc import MAX_DATA, Data, Eof, Stream
 
 
 class Writer:
-    """Writes chunks to `fd`, which it owns. Nobody reads there any more: chunks vanish, and count as through."""
+    """Writes chunks to `fd`, which it owns. Nobody reads there any more: chunks vanish, and count as through.
 
-    def __init__(self, loop: Loop, fd: int) -> None:
+    `on_end` is called once, when nothing more will be written.
+    """
+
+    def __init__(self, loop: Loop, fd: int, on_end: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
         self._fd = fd
+        self._on_end = on_end
         self._chunks: deque[tuple[memoryview, Callable[[], None] | None]] = deque()
         self._waiting = False
         self._finishing = False
@@ -39,13 +45,19 @@ class Writer:
 
     def close(self) -> None:
         """Now; what is unwritten vanishes and counts as through."""
-        if not self._closed:
+        ends = not self._closed
+        if ends:
             self._closed = True
             self._waiting = False
             self._loop.forget(self._fd)
-            os.close(self._fd)
+            self._let_go()
         while self._chunks:
             self._pop()
+        if ends:
+            self._on_end()
+
+    def _let_go(self) -> None:
+        os.close(self._fd)
 
     def _flush(self, _: int) -> None:
         while self._chunks and not self._closed:
@@ -74,6 +86,14 @@ class Writer:
         _, through = self._chunks.popleft()
         if through is not None:
             through()
+
+
+class SocketWriter(Writer):
+    """One side of a socket that somebody else reads by another number: only this direction ends."""
+
+    def _let_go(self) -> None:
+        with suppress(OSError), socket.socket(fileno=self._fd) as half:
+            half.shutdown(socket.SHUT_WR)
 
 
 class Reader:

@@ -44,6 +44,13 @@ class Talk:
         self._calls.receive(message)
         self._members[message.call] = member
 
+    def hand_over(self, call: int, member: Member) -> None:
+        """From now on `member` is the one in an open call."""
+        self._members[call] = member
+
+    def is_open(self, call: int) -> bool:
+        return call in self._calls
+
     def hear(self, message: OfCall) -> None:
         """Hand it to the member of its call. `WireError` if it may not be said now."""
         if self._calls.receive(message):
