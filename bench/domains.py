@@ -106,7 +106,7 @@ def loopback() -> Iterator[Domains]:
         home.start_manager()
         home.build(TEMPLATE)
         with _running(home):
-            yield Domains(home, library=str(TREE / "src"), services="/machine/guest/qubes-rpc")
+            yield Domains(home, library=str(TREE / "src"), services="/machine/guest/etc/qubes-rpc")
         home.stop_manager()
 
 

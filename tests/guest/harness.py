@@ -277,11 +277,24 @@ class Agent:
     def channel(self) -> Path:
         return self.root / "channel.sock"
 
-    def service(self, name: str, script: str) -> None:
+    def service(self, name: str, script: str, *, directory: str = "etc/qubes-rpc") -> Path:
         """Install a service: a shell script without its first line."""
-        path = self.root / "qubes-rpc" / name
+        path = self.place(name, directory)
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
+        return path
+
+    def settings(self, name: str, text: str, *, directory: str = "etc/qubes/rpc-config") -> Path:
+        """Install a file about how a service is served."""
+        path = self.place(name, directory)
+        path.write_text(text)
+        return path
+
+    def place(self, name: str, directory: str = "etc/qubes-rpc") -> Path:
+        """Where a file of the agent's machine goes."""
+        path = self.root / directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     @contextmanager
     def host(self, *, identified: bool = True) -> Iterator[Host]:
@@ -293,7 +306,7 @@ class Agent:
 
     def client(self) -> socket.socket:
         """A local program's connection to the agent, which opens its socket only after it has said it is ready."""
-        connection = connect(self.root / "run" / "agent.sock", self.process)
+        connection = connect(self.root / "run/bento/agent.sock", self.process)
         connection.settimeout(PATIENCE)
         return connection
 
@@ -325,7 +338,7 @@ class Marks:
 @contextmanager
 def agent(root: Path) -> Iterator[Agent]:
     """The agent with `root` as its machine; ended when the block ends."""
-    (root / "qubes-rpc").mkdir(parents=True, exist_ok=True)
+    (root / "etc/qubes-rpc").mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parents[2] / "src"
     command = [sys.executable, "-S", "-m", "bento.guest", "--listen", str(root / "channel.sock"), "--root", str(root)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(source)})

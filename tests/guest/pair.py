@@ -33,7 +33,7 @@ def type_command(
     (root / "home").mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-S", "-m", f"bento.guest.commands.{module}", *arguments],
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run" / "agent.sock"), **more},
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "BENTO_AGENT": str(root / "run/bento/agent.sock"), **more},
         cwd=root / "home",
         pass_fds=[keep],
         preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (file_size, file_size)),

@@ -116,7 +116,7 @@ def test_a_refusal_is_told_in_one_sentence(pair: Pair, home: Path, code: int, se
 
 def test_a_domain_that_cannot_receive_is_told(pair: Pair, home: Path) -> None:
     (home / "x").write_text("x")
-    (pair.serving.root / "qubes-rpc" / "qubes.Filecopy").unlink()
+    (pair.serving.root / "etc/qubes-rpc/qubes.Filecopy").unlink()
     process = pair.type("qvm_copy_to_vm", "work", "x")
     pair.allow()
     assert ended(process) == (127, "qvm-copy-to-vm: Nothing was copied: work cannot receive files.\n")

@@ -361,7 +361,7 @@ def test_a_domain_that_may_not_is_refused(vault: Vault) -> None:
 
 
 def test_a_domain_without_split_gpg_is_told(vault: Vault) -> None:
-    (vault.pair.serving.root / "qubes-rpc" / "qubes.Gpg").unlink()
+    (vault.pair.serving.root / "etc/qubes-rpc/qubes.Gpg").unlink()
     _, stderr = vault.run("--sign", stdin=b"x", code=127)
     assert stderr == "qubes-gpg-client: The other domain has no split GPG.\n"
 

@@ -97,7 +97,7 @@ def test_a_file_may_override_a_service_of_the_agent_itself(running: Agent, host:
 
 
 def test_a_service_that_is_no_program_is_a_fault(running: Agent, host: Host) -> None:
-    (running.root / "qubes-rpc" / "test.Data").write_text("no program")
+    (running.root / "etc/qubes-rpc/test.Data").write_text("no program")
     assert host.run("test.Data").code == ExitCode.FAULT
 
 

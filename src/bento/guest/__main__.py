@@ -3,8 +3,8 @@
     python -m bento.guest --listen SOCKET --root DIR
 
 is the loopback mode, on any machine as any user: the host connects to SOCKET (one connection at a time) in place of
-the virtio-serial port. DIR/qubes-rpc holds the services, DIR/home is everybody's home, local programs ask at
-DIR/run/agent.sock, and neither an identity nor a shutdown touches the machine.
+the virtio-serial port. DIR stands for `/`: services lie in DIR/etc/qubes-rpc and its like, local programs ask at
+DIR/run/bento/agent.sock, DIR/home is everybody's home; and neither an identity nor a shutdown touches the machine.
 """
 
 import os

@@ -87,9 +87,10 @@ def launch(
             os.setresuid(0, -1, -1)
             os.setresgid(0, -1, -1)
             os.setgroups([])
-            write(OOM, OOM_SPARED)
         setrlimit(RLIMIT_NOFILE, limit)
         os.chdir("/")
+        if changes:
+            write(OOM, OOM_SPARED)
 
 
 def _spawn(

@@ -219,7 +219,7 @@ class Home:
 
     def install(self, name: str, service: str, script: str) -> None:
         """A service in a pretended domain that runs: a shell script without its first line."""
-        path = self.run_dir(name) / "guest/qubes-rpc" / service
+        path = self.run_dir(name) / "guest/etc/qubes-rpc" / service
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 

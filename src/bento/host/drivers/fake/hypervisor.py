@@ -104,7 +104,7 @@ class FakeHypervisor:
         said = Said()
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
-            _install_services(spec.run_dir / "guest/qubes-rpc")
+            _install_services(spec.run_dir / "guest/etc/qubes-rpc")
             with listen(spec.run_dir / CONSOLE) as console:
                 argv = partial(self._argv, spec, console.fileno())
                 await spawn(argv, inherit=[console.fileno()], said=said)
