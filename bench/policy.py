@@ -1,4 +1,4 @@
-"""How long one decision takes under a large policy: what `make bench-rpc` says of the policy.
+"""How long one decision takes under a large policy, and a look at all of it; a part of `make bench-rpc`.
 
 The policy is one that a careful person could have written for many boxes: a few rules for whole groups, and many
 about single pairs, most of them for the same few services, so that nothing is won by looking at the service alone.
@@ -8,9 +8,11 @@ import statistics
 import time
 from uuid import UUID
 
+from bench.report import Row, report
 from bento.host.model.domain import DomainClass
 from bento.host.policy.decide import Call, decide
 from bento.host.policy.files import Policy, assemble
+from bento.host.policy.reach import Ground, reach
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, TargetName
 
@@ -61,10 +63,10 @@ def calls(count: int) -> list[Call]:
     return made
 
 
-def measure(count: int = 5_000) -> dict[str, float]:
-    """Microseconds a decision: the median and the 99th percentile of `count` calls.
+def rows(count: int = 5_000) -> list[Row]:
+    """One decision, of `count`; and who can reach whom, for all domains.
 
-    The slowest are questions, for which all that the person may choose is collected.
+    The slowest decisions are questions, for which all that the person may choose is collected.
     """
     policy, world = large_policy(), crowd()
     times = []
@@ -72,4 +74,16 @@ def measure(count: int = 5_000) -> dict[str, float]:
         start = time.perf_counter_ns()
         decide(policy, call, world)
         times.append((time.perf_counter_ns() - start) / 1000)
-    return {"p50": statistics.median(times), "p99": statistics.quantiles(times, n=100)[98]}
+    start = time.perf_counter_ns()
+    reach(Ground(policy, world))
+    seconds = (time.perf_counter_ns() - start) / 1e9
+    case = f"{RULES:,} rules, {DOMAINS} domains"
+    return [
+        Row(f"a decision, {case}", "p50", "us", statistics.median(times), target="<= 100"),
+        Row(f"a decision, {case}", "p99", "us", statistics.quantiles(times, n=100)[98]),
+        Row(f"reach of all from all, {case}", "once", "s", seconds, target="<= 5"),
+    ]
+
+
+if __name__ == "__main__":
+    report("policy", "none", rows())

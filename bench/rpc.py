@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import caller
+from bench import caller, policy
 from bench.domains import SERVER, Domains, interpreter, loopback, machines
 from bench.report import Row, report
 from bento.wire.rpc import MAX_DATA
@@ -67,6 +67,7 @@ def main() -> int:
         rows += rates(domains)
         rows += [row for count, at_once in CROWDS for row in crowd(domains, count, at_once)]
         rows += [row for what in MISBEHAVIOURS for row in misbehaviour(domains, what)]
+    rows += policy.rows()
     report("rpc-loopback", "none: agents as plain processes", rows)
     if os.environ.get("BENTO_BENCH_VM") != "no":
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
