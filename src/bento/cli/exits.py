@@ -19,7 +19,7 @@ class Code(IntEnum):
     OUTSIDE = 4
     """The outside world: a full disk, a QEMU that died, a manager that cannot start."""
     BROKEN = 5
-    """What was to be verified is not whole: somebody changed the audit log, or a disk did."""
+    """What was to be verified is not so: the audit log is not whole, or a statement about the policy does not hold."""
     CHANNEL = 125
     """A call broke before its program could end."""
     REFUSED = 126

@@ -238,6 +238,41 @@ def _on_terms(change: Json) -> str:
     return f"{after}; before {before}"
 
 
+# ---- invariant -----------------------------------------------------------------------------------
+
+
+def declare_invariant(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say whether the statements hold that you want to hold whatever the policy says."
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the statements there, not those in force")
+    parser.add_argument("--policy", metavar="DIR", help="under the policy files there, not those in force")
+    parser.add_argument("--json", action="store_true", help="one object")
+
+
+def invariant(words: argparse.Namespace, manager: Manager) -> int:
+    asked: Json = {}
+    if words.file is not None:
+        asked["statements"] = _text(Path(words.file))
+    if words.policy is not None:
+        asked["files"] = _files(words.policy)
+    found = _ask(manager, "Invariant", asked)
+    statements = found["statements"]
+    if words.json:
+        print_json(found)
+    elif not statements and not found["fault"]:
+        print("There are no statements.")
+    for one in () if words.json else statements:
+        print(harmless(f"{one['file']}:{one['line']}: {'holds' if one['holds'] else 'BROKEN'}: {one['statement']}"))
+        if not one["holds"]:
+            print(harmless(f"    {one['breach']['text']}"))
+        if one["nobody"]:
+            print(harmless(f"    for now nobody is {' or '.join(one['nobody'])}"))
+    if found["fault"] and not words.json:
+        say(found["fault"])
+    if found["fault"]:
+        return Code.BAD_INPUT
+    return Code.DONE if all(one["holds"] for one in statements) else Code.BROKEN
+
+
 # ---- asking --------------------------------------------------------------------------------------
 
 
@@ -276,10 +311,13 @@ def _below(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():  # a FIFO would wait for ever
-        raise Failed(f"{path} is not a plain file", Code.BAD_INPUT)
-    with open(path, "rb") as file:
-        data = file.read(MAX_REQUEST + 1)
+    try:
+        if path.exists() and not path.is_file():  # a FIFO would wait for ever
+            raise Failed(f"{path} is not a plain file", Code.BAD_INPUT)
+        with open(path, "rb") as file:
+            data = file.read(MAX_REQUEST + 1)
+    except OSError as error:
+        raise Failed(f"{path} cannot be read: {error.strerror}", Code.BAD_INPUT) from None
     if len(data) > MAX_REQUEST:
         raise Failed(f"{path} is too long for one request: more than {MAX_REQUEST} bytes", Code.BAD_INPUT)
     return data.decode("utf-8", "surrogateescape")

@@ -31,6 +31,7 @@ from bento.host.manager.contracts import Contracts
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.grants import Grants
+from bento.host.manager.invariants import Invariants
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.machines import Machines
@@ -113,13 +114,21 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
     notices = Notices(places.data / "told")
-    policy = PolicyFiles(places.policies, places.policy, notices.add)
+    invariants = Invariants(places.invariants)
+    policy = PolicyFiles(
+        places.policies,
+        places.policy,
+        notices.add,
+        judge=lambda policy: invariants.fault(policy, inventory),
+        beside=[places.invariants],
+    )
     policy.ensure_default()
     drivers = await prepare(places, notices)
     with contextlib.closing(drivers.store):
         events = Events()
         audit = Audit(places.audit, events)
         inventory = Inventory(drivers.store)
+        inventory.judge = lambda before, after: invariants.require(policy.in_force(), before, after)
         nursery = Nursery(drivers.nursery)
         templates = Templates(inventory, places, drivers.builder)
 
@@ -147,6 +156,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             calls=calls,
             contracts=contracts,
             audit=audit,
+            invariants=invariants,
             disposables=disposables,
             consent=consent,
             grants=grants,

@@ -69,6 +69,7 @@ class Disposables:
             tags=base.tags | tags,
             features=base.features,
         )
+        self._inventory.require(record)
         directory = self._places.domain(domain.uuid)
         try:
             make_directory(directory)

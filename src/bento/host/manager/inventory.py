@@ -1,8 +1,9 @@
 """All domains and template versions: in memory for reading, in the store before anything else sees a change."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from uuid import UUID
 
@@ -16,6 +17,10 @@ from bento.wire.names import DomainName, LabelName
 _ADMIN_UUID = UUID(int=0)
 
 
+Judge = Callable[["Inventory", "Inventory"], None]
+"""Raises `Refused` if the second inventory may not come after the first."""
+
+
 class Inventory:
     """The single writer. Every change goes to the store first; what memory says is on disk."""
 
@@ -27,6 +32,7 @@ class Inventory:
         self.changes = 0
         """Grows with every change of a domain, for those who keep what they made of the domains."""
         self._copied: Counter[DomainName] = Counter()
+        self.judge: Judge | None = None
         if ADMIN not in self._by_name:
             self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
 
@@ -43,11 +49,20 @@ class Inventory:
         return found
 
     def put(self, *records: DomainRecord, version: TemplateVersion | None = None) -> None:
+        """Raises `Refused` where the `judge` says no, and then nothing has changed."""
+        self.require(*records)
         self._store.put(*records, version=version)
         self._by_name.update((record.name, record) for record in records)
         self.changes += 1
         if version:
             self._versions[version.template, version.number] = version
+
+    def require(self, *records: DomainRecord) -> None:
+        """Raises `Refused` if these could not be put."""
+        if self.judge is not None and any(_matters(self._by_name.get(record.name), record) for record in records):
+            after = copy(self)  # to be looked at, and thrown away
+            after._by_name = {**self._by_name, **{record.name: record for record in records}}
+            self.judge(self, after)
 
     def change(self, name: DomainName, **fields: object) -> DomainRecord:
         """Replace fields of a record, in the store and here; the new record."""
@@ -152,6 +167,11 @@ class Inventory:
 
 def _busy(name: DomainName, doing: str) -> Conflict:
     return Conflict(f"'{name}' {doing}; try again when that is done", actual=doing, required="free")
+
+
+def _matters(old: DomainRecord | None, new: DomainRecord) -> bool:
+    """Whether more of it changes than how it runs."""
+    return old is None or replace(old, run=new.run, base=new.base) != new
 
 
 def names(records: Iterable[DomainRecord]) -> str:

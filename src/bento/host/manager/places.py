@@ -35,6 +35,11 @@ class Places:
         )
 
     @property
+    def invariants(self) -> Path:
+        """What the person says must hold whatever the policy says."""
+        return self.policy.parent / "invariants"
+
+    @property
     def database(self) -> Path:
         return self.data / "bento.db"
 

@@ -62,17 +62,22 @@ class PolicyFiles:
         own: Path,
         tell: Callable[[str], None],
         *,
+        judge: Callable[[Policy], Fault | None] = lambda policy: None,
+        beside: Sequence[Path] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`directories`: overriding ones first. `own` is the one of them that has to be there. `tell` tells the person.
 
+        `judge` says why a sound policy may not come into force; it is asked again when a file `beside` has changed.
         `clock` and `now` give seconds, `now` since 1970.
         """
         self._directories = directories
         self._own = own
         self._tell = tell
+        self._judge = judge
+        self._beside = beside
         self._clock = clock
         self._now = now
         self._sleep = sleep
@@ -99,6 +104,12 @@ class PolicyFiles:
         assert self._policy is not None  # the first look takes in whatever there is
         return self._policy
 
+    def in_force(self) -> Policy:
+        """The policy in force, without waiting for an edit that may be under way."""
+        while self._policy is None:
+            self._take_in()
+        return self._policy
+
     def _take_in(self) -> bool:
         """Bring the policy up to date; False if its files are changing just now."""
         if self._policy is not None and all(_stamp(path) == seen for path, seen in self._read.items()):
@@ -120,6 +131,8 @@ class PolicyFiles:
 
     def _take(self, policy: Policy) -> None:
         holds = isinstance(self._policy, PolicyRules)
+        if isinstance(policy, PolicyRules) and (fault := self._judge(policy)):
+            policy = PolicyBroken(fault, policy.digest)
         if isinstance(policy, PolicyRules):
             self.fault = None
             log.info("the policy in force has %d rules, digest %s", len(policy.rules), policy.digest)
@@ -144,6 +157,7 @@ class PolicyFiles:
 
     def _walk(self) -> Iterator[tuple[Path, Stamp]]:
         """Every directory and file that may count, with its stamp."""
+        yield from ((path, _stamp(path)) for path in self._beside)
         for directory in self._directories:
             seen = _stamp(directory)
             yield directory, seen

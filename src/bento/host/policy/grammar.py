@@ -137,7 +137,7 @@ def parse(file: str, text: str) -> tuple[Statement, ...]:
     """The statements of `text`, in order; `file` is its name, for messages. Raises PolicyError at the first fault."""
     return tuple(
         _directive(words, end) if words[0].text.startswith("!") else _rule(words, end)
-        for words, end in _lines_of_words(file, lines(text))
+        for words, end in lines_of_words(file, lines(text))
     )
 
 
@@ -149,7 +149,7 @@ def parse_old(
         _old_directive(service, argument, words, end)
         if words[0].text.startswith("!")
         else _columns(service, argument, words, end)
-        for words, end in _lines_of_words(file, map(_renewed, lines(text)))
+        for words, end in lines_of_words(file, map(_renewed, lines(text)))
     )
 
 
@@ -160,6 +160,15 @@ def _renewed(line: str) -> str:
     return line.replace("$include:", "!include ").replace("$", "@").replace(",", " ")
 
 
+def decoded(file: str, content: bytes) -> str:
+    """The text of a file; raises PolicyError where it is none."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        *above, broken = lines(content[: error.start].decode("utf-8"))
+        raise PolicyError(Fault(file, len(above) + 1, len(broken) + 1, "expected text in UTF-8")) from None
+
+
 def lines(text: str) -> list[str]:
     """As a text editor counts them. Not `splitlines`: U+2028 within a comment must not begin a rule."""
     return re.split("\r\n|\r|\n", text)
@@ -168,7 +177,7 @@ def lines(text: str) -> list[str]:
 # ---- words ---------------------------------------------------------------------------------------
 
 
-def _lines_of_words(file: str, of: Iterable[str]) -> Iterator[tuple[list[Word], Word]]:
+def lines_of_words(file: str, of: Iterable[str]) -> Iterator[tuple[list[Word], Word]]:
     """The words of each line that is neither blank nor a comment, and its end."""
     for number, line in enumerate(of, start=1):
         words = [Word(file, number, found.start() + 1, found.group()) for found in re.finditer(r"\S+", line)]
@@ -188,7 +197,7 @@ def _only(words: Sequence[Word], end: Word, *what: str) -> Sequence[Word]:
 T = TypeVar("T")
 
 
-def _named(word: Word, parser: Callable[[str], T], what: str) -> T:
+def named(word: Word, parser: Callable[[str], T], what: str) -> T:
     try:
         return parser(word.text)
     except WireError:
@@ -206,7 +215,7 @@ def _rule(words: Sequence[Word], end: Word) -> Rule:
 
 def _columns(service: ServiceName | None, argument: ServiceArgument | None, words: Sequence[Word], end: Word) -> Rule:
     source_word, target_word, action_word = (*words, end, end, end)[:3]
-    source = _source(source_word)
+    source = parse_source(source_word)
     target = _target(target_word)
     action = _action(action_word, words[3:])
     if target == NoTarget() and isinstance(action, Allow) and action.target is None:
@@ -241,7 +250,7 @@ def _old_directive(
 
 
 def _service(word: Word) -> ServiceName | None:
-    return None if word.text == "*" else _named(word, ServiceName.parse, "a service's name or *")
+    return None if word.text == "*" else named(word, ServiceName.parse, "a service's name or *")
 
 
 def _argument(word: Word, service: ServiceName | None) -> ServiceArgument | None:
@@ -251,10 +260,10 @@ def _argument(word: Word, service: ServiceName | None) -> ServiceArgument | None
         raise word.expected("*, the only argument that goes with the service *")
     if not word.text.startswith("+"):
         raise word.expected("+ARGUMENT (a bare + for an empty one) or *")
-    return _named(word.after(1), ServiceArgument.parse, "letters, digits, or any of _ . + - after the +")
+    return named(word.after(1), ServiceArgument.parse, "letters, digits, or any of _ . + - after the +")
 
 
-def _source(word: Word) -> Source:
+def parse_source(word: Word) -> Source:
     what = f"a source ({DOMAINS})"
     match word.text:
         case "@dispvm":
@@ -297,7 +306,7 @@ def _either(word: Word, what: str) -> Both:
 
 
 def _tag(word: Word) -> Tag:
-    return _named(word, Tag.parse, "a tag after @tag:")
+    return named(word, Tag.parse, "a tag after @tag:")
 
 
 def _class(word: Word) -> str:
@@ -315,9 +324,9 @@ def _one(word: Word, what: str) -> Named | Identified:
         case "@adminvm":
             return Named(ADMIN)
         case text if text.startswith("uuid:"):
-            return Identified(UUID(_named(word.after(5), DomainUuid.parse, "a UUID in small letters after uuid:")))
+            return Identified(UUID(named(word.after(5), DomainUuid.parse, "a UUID in small letters after uuid:")))
         case _:
-            return Named(_named(word, DomainName.parse, what))
+            return Named(named(word, DomainName.parse, what))
 
 
 # ---- the action and its parameters ---------------------------------------------------------------
@@ -355,7 +364,7 @@ def _destination(given: Mapping[str, Word], key: str) -> Destination | None:
 
 
 def _user(given: Mapping[str, Word]) -> UserName | None:
-    return _named(given["user"], UserName.parse, "a user's name") if "user" in given else None
+    return named(given["user"], UserName.parse, "a user's name") if "user" in given else None
 
 
 def _choices(given: Mapping[str, Word]) -> tuple[bool, bool]:

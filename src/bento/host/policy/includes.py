@@ -19,6 +19,7 @@ from bento.host.policy.grammar import (
     PolicyError,
     Statement,
     Word,
+    decoded,
     lines,
     parse,
     parse_old,
@@ -138,12 +139,7 @@ class Reader:
 
     def _text(self, name: str) -> str:
         content = self.used[name] = self._files[name]
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            *above, broken = lines(content[: error.start].decode("utf-8"))
-            place = len(above) + 1, len(broken) + 1
-            raise PolicyError(Fault(name, *place, "expected text in UTF-8")) from None
+        text = decoded(name, content)
         self._lines += len(lines(text))
         if self._lines > MAX_LINES:
             problem = f"expected at most {MAX_LINES} lines in all, each file counted as often as it is included"

@@ -6,7 +6,7 @@ a disposable that is yet to be made) to the next. At some links the person is
 asked first. Of each pair `reach` tells the paths that are not beaten: no other
 has as few hops and fewer questions, or as few questions and fewer hops.
 
-Links come from several sources (`SOURCES`) as plain values, and it is all one
+Links come from several sources (calls, and `BESIDES_CALLS`) as plain values, and it is all one
 to the paths what a link is made of.
 
 The answer is exact for the policy, the world and the links handed in. That
@@ -132,7 +132,9 @@ class Ground:
 def call_links(ground: Ground, through: ServiceName | None = None) -> Iterator[Link]:
     """What the policy allows in the end or asks about, redirections followed; with `through`, of this service."""
     rules = ground.policy.rules if isinstance(ground.policy, PolicyRules) else ()  # a broken policy allows nothing
-    space, vocabulary = Space(ground.world), Vocabulary(rules, also=through)
+    space, vocabulary = Space(ground.world), Vocabulary(rules)
+    if through is not None:
+        vocabulary.tell_apart(through)
     outcomes = Outcomes(space, rules)
     settled = {
         asked: outcomes.of(asked) for asked in (vocabulary.asked() if through is None else vocabulary.of(through))
@@ -155,8 +157,8 @@ def command_links(ground: Ground) -> Iterator[Link]:
             yield Link(ADMIN, node, Command())
 
 
-SOURCES: tuple[Callable[[Ground], Iterable[Link]], ...] = (call_links, command_links)
-"""All there are. Whatever else lets one domain get at another, such as a shared volume, is a line here."""
+BESIDES_CALLS: tuple[Callable[[Ground], Iterable[Link]], ...] = (command_links,)
+"""All other sources of links. Whatever else lets one domain get at another, such as a shared volume, is a line here."""
 
 
 def reach(
@@ -171,8 +173,9 @@ def reach(
 
     `through`: by calls of this service alone, at every hop.
     """
-    sources = SOURCES if through is None else (lambda ground: call_links(ground, through),)
-    links = [link for made in sources for link in made(ground)]
+    links = [*call_links(ground, through)]
+    if through is None:
+        links += [link for made in BESIDES_CALLS for link in made(ground)]
     return along(links, source=source, target=target, max_hops=max_hops)
 
 

@@ -21,16 +21,18 @@ OTHER = Asked(None, None)
 
 
 class Vocabulary:
-    """What some rules name. `also`: a service to tell apart even if they don't."""
+    """What some rules name."""
 
-    def __init__(self, rules: Iterable[Rule], also: ServiceName | None = None) -> None:
+    def __init__(self, rules: Iterable[Rule]) -> None:
         self._arguments: dict[ServiceName, set[ServiceArgument]] = defaultdict(set)
+        self._spans: dict[tuple[ServiceName, str], Span] = {}
         for rule in rules:
             if rule.service is not None:
-                self._arguments[rule.service].update(() if rule.argument is None else (rule.argument,))
-        self._spans: dict[tuple[ServiceName, str], Span] = {}
-        if also is not None:
-            self._arguments[also].update(())
+                self.tell_apart(rule.service, rule.argument)
+
+    def tell_apart(self, service: ServiceName, argument: ServiceArgument | None = None) -> None:
+        """Have the service, and the argument if there is one, be pieces of their own."""
+        self._arguments[service].update(() if argument is None else (argument,))
 
     def asked(self) -> Iterator[Asked]:
         """Every piece of the space of services and arguments; together they are all of it."""

@@ -23,7 +23,17 @@ from typing import assert_never
 
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.policy.decide import End
-from bento.host.policy.rules import Deny, Destination, DisposableOf, Identified, Named, OwnDisposable, Rule, Selector
+from bento.host.policy.rules import (
+    Deny,
+    Destination,
+    DisposableOf,
+    Identified,
+    Named,
+    OwnDisposable,
+    Rule,
+    Selector,
+    Source,
+)
 from bento.host.policy.services import OTHER, Asked, Services, Vocabulary
 from bento.host.policy.world import DefaultDisposable, Disposable, Keyword, Party, World
 from bento.wire.names import DomainName
@@ -38,12 +48,17 @@ Callers = int
 def with_disposables(world: World) -> World:
     """`world`, and for each base a disposable of it as if it existed, under a name that no domain can have.
 
-    It has the tags and the default of its base, as those that the manager makes.
+    It has the tags of its base, and `@dispvm` means another of its kind, as in those that the manager makes.
     What such a one is tagged with for the sake of who had it made, it lacks.
     """
     made = {
         stand_in(Disposable(base)): replace(
-            facts, klass=DomainClass.DISPOSABLE, uuid=None, template_for_dispvms=False, base=base
+            facts,
+            klass=DomainClass.DISPOSABLE,
+            uuid=None,
+            template_for_dispvms=False,
+            default_dispvm=base,
+            base=base,
         )
         for base, facts in world.domains.items()
         if base != ADMIN and facts.template_for_dispvms
@@ -140,9 +155,20 @@ class Space:
             self._sources[selector] = _mask(found)
         return self._sources[selector]
 
-    def between(self, source: Selector, target: Selector) -> Pairs:
-        """From all nodes that `source` means to all that `target` means, but for calls to oneself."""
-        return self.calling(source) * self._meant(target) & self._landing
+    def nodes_of(self, selector: Source) -> int:
+        """The nodes that `selector` means: a domain, or a disposable as if it existed; a bit for each of `nodes`."""
+        named = enumerate(map(stand_in, self.nodes))
+        return _mask(at for at, name in named if selector.matches(name, self._world))
+
+    def between(self, source: Source, target: Source) -> Pairs:
+        """From each node that `source` means to each that `target` means, but for calls to oneself."""
+        return self.calling(source) * self.nodes_of(target) & self._landing
+
+    def place(self, node: End) -> int:
+        return self._places[node]
+
+    def pair(self, source: End, target: End) -> Pairs:
+        return 1 << self._places[source] * self._stride + self._places[target]
 
     def rows(self, pairs: Pairs) -> Iterator[tuple[int, int]]:
         """Each source with a target, as its place in `nodes`, and its targets, a bit for each of `nodes`."""

@@ -10,6 +10,7 @@ from bento.host.manager.contracts import Contracts
 from bento.host.manager.disposables import Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.grants import Grants
+from bento.host.manager.invariants import Invariants
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.notices import Notices
@@ -48,6 +49,7 @@ class Manager:
     calls: Calls
     contracts: Contracts
     audit: Audit
+    invariants: Invariants
     disposables: Disposables
     consent: Consent
     grants: Grants

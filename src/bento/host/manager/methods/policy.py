@@ -19,16 +19,22 @@ from bento.host.policy.decide import Allowed, Asking, Call, Denied, End
 from bento.host.policy.diff import Change, diff
 from bento.host.policy.explain import explain
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
+from bento.host.policy.grammar import Fault, PolicyError
+from bento.host.policy.invariant import Breach, breaches, nobody
 from bento.host.policy.outcomes import Terms
 from bento.host.policy.reach import Calls, Ground, Link, Path, reach
 from bento.host.policy.rules import Rule
 from bento.host.policy.services import Services
+from bento.host.policy.statements import Statement, parse
 from bento.host.policy.world import Disposable, World
 from bento.wire.admin import Request
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 
 Json = dict[str, object]
+
+INVARIANTS = "invariants"
+"""What statements that came with a request are called in messages about them: as the file that they may be for."""
 
 
 async def explain_call(manager: Manager, request: Request) -> Reply:
@@ -111,6 +117,20 @@ async def diff_policies(manager: Manager, request: Request) -> Reply:
     return json.dumps(said).encode()
 
 
+async def hold_invariants(manager: Manager, request: Request) -> Reply:
+    """`{"statements", "files"}`: a text, and policy files; of what is left out, that in force -> whether each holds."""
+    asked = _object(request, "statements", "files")
+    policy = _policy(asked, "files") if "files" in asked else await manager.calls.policy()
+    statements = _statements(asked) if "statements" in asked else manager.invariants.statements()
+    if isinstance(statements, Fault):
+        return json.dumps({"fault": str(statements), "statements": []}).encode()
+    world = manager.calls.world()
+    broken = await asyncio.to_thread(breaches, statements, Ground(policy, world))
+    how = {breach.statement: breach for breach in broken}
+    said = [_statement(statement, how.get(statement), world) for statement in statements]
+    return json.dumps({"fault": _fault(policy), "statements": said}).encode()
+
+
 # ---- what comes in -------------------------------------------------------------------------------
 
 T = TypeVar("T")
@@ -168,6 +188,15 @@ def _policy(asked: Json, key: str) -> Policy:
     return assemble([_file(file) for file in files])
 
 
+def _statements(asked: Json) -> tuple[Statement, ...] | Fault:
+    try:
+        return parse(INVARIANTS, _text(asked, "statements").encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise Invalid("the statements are no text") from None
+    except PolicyError as error:
+        return error.fault
+
+
 def _file(file: object) -> tuple[str, bytes]:
     match file:
         case {"name": str(name), "text": str(text)}:
@@ -198,6 +227,14 @@ def _domain(record: DomainRecord) -> Json:
     label = record.domain.label
     rgb = next((known.rgb for known in LABELS if known.name == label), 0)
     return {"name": record.name, "label": label, "colour": f"#{rgb:06x}"}
+
+
+def _statement(statement: Statement, breach: Breach | None, world: World) -> Json:
+    said = {"file": statement.file, "line": statement.line, "statement": statement.text, "holds": breach is None}
+    if breach is not None:
+        links = [_link(link) for link in breach.links]
+        said["breach"] = {"from": str(breach.source), "to": str(breach.target), "text": str(breach), "links": links}
+    return {**said, "nobody": [str(selector) for selector in nobody(statement, world)]}
 
 
 def _path(path: Path) -> Json:
@@ -241,4 +278,5 @@ METHODS: dict[str, Method] = {
     "bento.policy.Explain": explain_call,
     "bento.policy.Reach": reach_domains,
     "bento.policy.Diff": diff_policies,
+    "bento.policy.Invariant": hold_invariants,
 }
