@@ -288,3 +288,66 @@ def test_a_diff_of_the_same_says_so(manager: FakeManager, bento: Bento, capsys: 
     answer(manager, "Diff", {"faults": {"old": None, "new": None}, **nothing})
     assert bento("policy", "diff", str(tmp_path), str(tmp_path)) == 0
     assert capsys.readouterr().out == "The two make the same of every call.\n"
+
+
+HOLDS = {"file": "invariants", "line": 2, "statement": "never reach from a to b", "holds": True, "nobody": ["a", "b"]}
+BREACH = {"from": "c", "to": "d", "text": "c -[s]-> d", "links": []}
+BREAKS = {**HOLDS, "line": 3, "statement": "always ask for s from c", "holds": False, "nobody": [], "breach": BREACH}
+
+
+def test_statements_are_told_to_hold_or_how_they_are_broken(
+    manager: FakeManager, bento: Bento, capsys: Capture
+) -> None:
+    answer(manager, "Invariant", {"fault": None, "statements": [HOLDS, BREAKS]})
+    assert bento("policy", "invariant") == 5
+    assert sent(manager) == {}
+    assert capsys.readouterr().out == (
+        "invariants:2: holds: never reach from a to b\n"
+        "    for now nobody is a or b\n"
+        "invariants:3: BROKEN: always ask for s from c\n"
+        "    c -[s]-> d\n"
+    )
+    assert bento("policy", "invariant", "--json") == 5
+    assert json.loads(capsys.readouterr().out)["statements"] == [HOLDS, BREAKS]
+    answer(manager, "Invariant", {"fault": None, "statements": [HOLDS]})
+    assert bento("policy", "invariant") == 0
+
+
+def test_other_statements_and_another_policy_are_sent_along(manager: FakeManager, bento: Bento, tmp_path: Path) -> None:
+    answer(manager, "Invariant", {"fault": None, "statements": []})
+    (tmp_path / "mine").write_text("never reach from a to b\n")
+    (tmp_path / "a.policy").write_text("# a\n")
+    assert bento("policy", "invariant", str(tmp_path / "mine"), "--policy", str(tmp_path)) == 0
+    assert sent(manager) == {
+        "statements": "never reach from a to b\n",
+        "files": [{"name": "a.policy", "text": "# a\n"}],
+    }
+    assert bento("policy", "invariant", str(tmp_path / "gone")) == 2
+
+
+def test_no_statements_and_statements_that_make_no_sense_are_two_things(
+    manager: FakeManager, bento: Bento, capsys: Capture
+) -> None:
+    answer(manager, "Invariant", {"fault": None, "statements": []})
+    assert bento("policy", "invariant") == 0
+    assert capsys.readouterr().out == "There are no statements.\n"
+    answer(manager, "Invariant", {"fault": "invariants:1:1: expected never or always", "statements": []})
+    assert bento("policy", "invariant") == 2
+    assert capsys.readouterr().err == "bento: invariants:1:1: expected never or always\n"
+    assert bento("policy", "invariant", "--json") == 2
+
+
+def test_what_a_policy_includes_is_sent_along(manager: FakeManager, bento: Bento, tmp_path: Path) -> None:
+    answer(manager, "Check", [])
+    (tmp_path / "a.policy").write_text("!include-dir more\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "x").write_text("# x\n")
+    (tmp_path / "more" / ".y").write_text("# y\n")
+    assert bento("policy", "check", str(tmp_path)) == 0
+    assert sent(manager) == {
+        "files": [
+            {"name": "a.policy", "text": "!include-dir more\n"},
+            {"name": "more/", "text": ""},
+            {"name": "more/x", "text": "# x\n"},
+        ]
+    }

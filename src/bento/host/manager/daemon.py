@@ -128,7 +128,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         events = Events()
         audit = Audit(places.audit, events)
         inventory = Inventory(drivers.store)
-        inventory.judge = lambda before, after: invariants.require(policy.in_force(), before, after)
+        inventory.judge = lambda before, after: invariants.require(policy.in_force, before, after)
         nursery = Nursery(drivers.nursery)
         templates = Templates(inventory, places, drivers.builder)
 

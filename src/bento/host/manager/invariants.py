@@ -5,6 +5,7 @@ is saved. Nothing is looked at while there is no statement. A file that makes no
 wrote it believes that it holds.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bento.host.manager.inventory import Inventory
@@ -45,17 +46,17 @@ class Invariants:
             return Fault(breach.statement.file, breach.statement.line, 1, f"the policy breaks {_quoted(breach)}")
         return None
 
-    def require(self, policy: Policy, before: Inventory, after: Inventory) -> None:
+    def require(self, policy: Callable[[], Policy], before: Inventory, after: Inventory) -> None:
         """Raises `Refused` if a statement that holds `before` does not hold `after`."""
         statements = self.statements()
+        if not statements:
+            return
         if isinstance(statements, Fault):
             raise Refused(f"the statements that must hold cannot be read, so no domain may change: {statements}")
         was, becomes = _world(before), _world(after)
-        if not statements or was == becomes:
+        if was == becomes or not (found := breaches(statements, Ground(policy(), becomes))):
             return
-        if not (found := breaches(statements, Ground(policy, becomes))):
-            return
-        broken_already = {breach.statement for breach in breaches(statements, Ground(policy, was))}
+        broken_already = {breach.statement for breach in breaches(statements, Ground(policy(), was))}
         for breach in found:
             if breach.statement not in broken_already:
                 raise Refused(f"it would break {breach.statement.place}, {_quoted(breach)}")

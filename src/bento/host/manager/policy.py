@@ -106,8 +106,9 @@ class PolicyFiles:
 
     def in_force(self) -> Policy:
         """The policy in force, without waiting for an edit that may be under way."""
-        while self._policy is None:
-            self._take_in()
+        while not self._take_in() and self._policy is None:
+            pass
+        assert self._policy is not None
         return self._policy
 
     def _take_in(self) -> bool:
