@@ -335,19 +335,3 @@ def test_no_statements_and_statements_that_make_no_sense_are_two_things(
     assert bento("policy", "invariant") == 2
     assert capsys.readouterr().err == "bento: invariants:1:1: expected never or always\n"
     assert bento("policy", "invariant", "--json") == 2
-
-
-def test_what_a_policy_includes_is_sent_along(manager: FakeManager, bento: Bento, tmp_path: Path) -> None:
-    answer(manager, "Check", [])
-    (tmp_path / "a.policy").write_text("!include-dir more\n")
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "x").write_text("# x\n")
-    (tmp_path / "more" / ".y").write_text("# y\n")
-    assert bento("policy", "check", str(tmp_path)) == 0
-    assert sent(manager) == {
-        "files": [
-            {"name": "a.policy", "text": "!include-dir more\n"},
-            {"name": "more/", "text": ""},
-            {"name": "more/x", "text": "# x\n"},
-        ]
-    }
