@@ -9,8 +9,10 @@ from bento.wire.errors import WireError
 from bento.wire.names import printable
 from tests.fuzz import (
     admin,
+    contract,
     control,
     filecopy,
+    filecopy_service,
     gpg,
     guest_channel,
     guest_messages,
@@ -26,6 +28,7 @@ TARGETS = {
     module.__name__.rpartition(".")[2]: module.TARGET
     for module in (
         admin,
+        contract,
         control,
         filecopy,
         gpg,
@@ -47,6 +50,11 @@ def test_no_input_is_handled_wrongly(name: str) -> None:
     report = fuzz(TARGETS[name], 0, iter(range(COUNT.get(name, 8000))))
     assert report.refused < report.tried
     assert report.outcomes > 8, "hardly an input gets past the door: the target tests nothing"
+
+
+def test_the_real_file_copy_keeps_its_contract_whatever_a_sender_says() -> None:
+    with filecopy_service.target() as target:
+        assert fuzz(target, 0, iter(range(300))).outcomes > 8
 
 
 def complains_unprintably(data: bytes) -> bool:

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import bento.host.contract
+from bento.host.contract.table import make
+from bento.wire.calls import Role
+from bento.wire.contract import Broken, Follower
 from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
+
+SHIPPED = Path(bento.host.contract.__file__).parent / "shipped"
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -54,6 +60,33 @@ def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
     return process.returncode, stderr.decode()
 
 
+class Watch:
+    """Follows a call by the contract of its service, if Bento brings one along."""
+
+    def __init__(self, service: str, breaches: list[str]) -> None:
+        path = SHIPPED / f"{service}.contract"
+        self._breaches = breaches
+        self._follower = Follower(make(path.name, path.read_bytes())) if path.is_file() else None
+
+    def say(self, side: Role, said: bytes) -> None:
+        self._follow(lambda follower: follower.say(side, said))
+
+    def end(self, side: Role) -> None:
+        self._follow(lambda follower: follower.end(side))
+
+    def exit(self, code: int, complained: int) -> None:
+        self._follow(lambda follower: follower.complain(complained))
+        self._follow(lambda follower: follower.exit(code))
+
+    def _follow(self, hear: Callable[[Follower], object]) -> None:
+        if self._follower:
+            try:
+                hear(self._follower)
+            except Broken as breach:
+                self._breaches.append(str(breach))
+                self._follower = None
+
+
 class Pair:
     """`asking` has the name random where it calls `serving`."""
 
@@ -62,6 +95,8 @@ class Pair:
         self.serving = serving
         self.from_host = from_host
         self.to_host = to_host
+        self.breaches: list[str] = []
+        """What broke the contract of a service that has one. The calls go on, as no broker is here to cut them."""
         self.incoming = serving.root / "home" / "QubesIncoming" / "random"
 
     def install(self, service: str, module: str) -> None:
@@ -87,15 +122,19 @@ class Pair:
         self.from_host.accept(asking)
         serving = self.to_host.serve(asking.asked.service, asking.asked.argument, source="random", stdin=None)
         ended = False
+        watch = Watch(asking.asked.service, self.breaches)
         while not serving.over and not asking.dropped:
             for host in (self.from_host, self.to_host):
                 host.step(0.005)
+            watch.say(Role.CALLER, bytes(asking.stdout[:most]))
             self.to_host.give(serving, bytes(asking.stdout[:most]))
             most -= len(asking.stdout[:most])
             asking.stdout.clear()
             if asking.ended and not ended:
                 ended = True
+                watch.end(Role.CALLER)
                 self.to_host.close_stdin(serving)
+            watch.say(Role.SERVER, bytes(serving.stdout))
             self.from_host.give(asking, bytes(serving.stdout))
             serving.stdout.clear()
             if until():
@@ -104,6 +143,7 @@ class Pair:
         if asking.dropped and not serving.over:
             self.to_host.drop(serving)
         if serving.code is not None and not asking.dropped:
+            watch.exit(serving.code, len(serving.stderr))
             self.from_host.exit(asking, serving.code)
         self.from_host.settle()
         self.to_host.settle()
@@ -129,4 +169,6 @@ def pair(root: Path) -> Iterator[Pair]:
         asking.host() as from_host,
         serving.host() as to_host,
     ):
-        yield Pair(asking, serving, from_host, to_host)
+        made = Pair(asking, serving, from_host, to_host)
+        yield made
+        assert made.breaches == []

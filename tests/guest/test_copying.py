@@ -150,6 +150,7 @@ def test_no_answer_is_no_success(pair: Pair, home: Path) -> None:
     code, stderr = ended(process)
     assert (code, "did not say how the copy went" in stderr) == (1, True)
     assert (home / "x").exists()
+    assert pair.breaches.pop() == "in state done the server exited with 0, which is not for this state"
 
 
 @pytest.mark.parametrize("module", ["qvm_copy", "qvm_move"])

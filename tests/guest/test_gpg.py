@@ -371,3 +371,4 @@ def test_an_answer_that_is_none_is_no_success(vault: Vault, answer: str) -> None
     vault.pair.serving.service("qubes.Gpg", f"cat >/dev/null & {answer}; kill $!")
     _, stderr = vault.run("--sign", stdin=b"x", code=125)
     assert stderr.startswith("qubes-gpg-client: ")
+    vault.pair.breaches.clear()  # a broker would have cut that short
