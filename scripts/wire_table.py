@@ -102,11 +102,12 @@ def _layout(kind: type[Message], name: str, layout: object) -> str:
 
 def _rules() -> str:
     rows = ["| from | while the call is | it may say |", "|---|---|---|"]
-    said: dict[tuple[str, str], list[str]] = {}
-    for (role, stage, kind), streams in calls.LEGAL.items():
-        about = "" if streams == calls.ANY else f" ({', '.join(stream.name.lower() for stream in sorted(streams))})"
-        said.setdefault((role.value, stage.value), []).append(kind.__name__ + about)
-    rows += [f"| {role} | {stage} | {', '.join(sorted(kinds))} |" for (role, stage), kinds in said.items()]
+    for (role, stage), legal in calls.LEGAL.items():
+        said = []
+        for kind, streams in legal.items():
+            about = "" if streams == calls.ANY else f" ({', '.join(stream.name.lower() for stream in sorted(streams))})"
+            said.append(kind.__name__ + about)
+        rows.append(f"| {role.value} | {stage.value} | {', '.join(sorted(said))} |")
     return "\n".join(rows)
 
 

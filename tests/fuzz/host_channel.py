@@ -7,9 +7,10 @@ middle of the last frame, and must be found.
 
 from collections.abc import Hashable
 
-from bento.wire.channel import GREETING, PADDING, VERSION, GreetingHunter, greeting, seal_of
+from bento.wire.channel import GREETING, PADDING, VERSION, greeting, seal_of
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
+from bento.wire.greeting import GreetingHunter
 from bento.wire.rpc import MAX_DATA, Data, Shutdown, Stream
 from tests.fuzz.engine import Target, main, pieces
 

@@ -15,13 +15,13 @@ from bento.wire.channel import (
     SEAL_SIZE,
     VERSION,
     AnswerHunter,
-    GreetingHunter,
     answer,
     greeting,
     seal_of,
 )
 from bento.wire.errors import WireError
 from bento.wire.frames import HEADER, MAX_PAYLOAD, FrameReader, OutOfStep, encode_frame
+from bento.wire.greeting import GreetingHunter
 from bento.wire.layout import Message, Sender
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import MAX_DATA, MESSAGES, Data, Drop, Serve, Stream

@@ -14,9 +14,10 @@ from bento.guest.loop import Loop
 from bento.guest.place import Place
 from bento.guest.port import Port
 from bento.guest.talk import Talk
-from bento.wire.channel import PADDING, VERSION, GreetingHunter, answer, seal_of
+from bento.wire.channel import PADDING, VERSION, answer, seal_of
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader
+from bento.wire.greeting import GreetingHunter
 from bento.wire.layout import Message
 from bento.wire.rpc import (
     FROM_HOST,

@@ -17,8 +17,9 @@ import sys
 from dataclasses import dataclass, field
 
 from bento.wire.calls import Calls
-from bento.wire.channel import GreetingHunter, answer, seal_of
+from bento.wire.channel import answer, seal_of
 from bento.wire.frames import FrameReader, encode_frame
+from bento.wire.greeting import GreetingHunter
 from bento.wire.layout import Message, Sender
 from bento.wire.names import ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import (

@@ -20,7 +20,7 @@ from termios import TIOCOUTQ
 from types import TracebackType
 from typing import Self, TypeVar
 
-from bento.wire.channel import GreetingHunter, answer, seal_of
+from bento.wire.channel import answer, seal_of
 from bento.wire.control import (
     FROM_BROKER,
     MAX_PACKET,
@@ -38,6 +38,7 @@ from bento.wire.control import (
     encode_packet,
 )
 from bento.wire.frames import FrameReader, encode_frame
+from bento.wire.greeting import GreetingHunter
 from bento.wire.layout import Codec, Message
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import FROM_CALLER, FROM_HOST, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Identity, Ready

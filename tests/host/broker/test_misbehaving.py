@@ -108,9 +108,13 @@ CASES: dict[str, Case] = {
     "data after its end": (
         lambda guest: guest.say(Eof(0, 1), Data(0, 1, b"!")),
         VIOLATION,
-        "data after the end of stream 1",
+        "Data after the end of stream 1",
     ),
-    "an end of a stream twice": (lambda guest: guest.say(Eof(0, 1), Eof(0, 1)), VIOLATION, "stream 1 ended twice"),
+    "an end of a stream twice": (
+        lambda guest: guest.say(Eof(0, 1), Eof(0, 1)),
+        VIOLATION,
+        "Eof after the end of stream 1",
+    ),
     "stdin from a server": (
         lambda guest: guest.say(Data(0, 0, b"!")),
         VIOLATION,

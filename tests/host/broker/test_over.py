@@ -28,7 +28,7 @@ ENDS: dict[str, tuple[END, Blame, str]] = {
     "the caller says what it may not": (
         lambda guest, leg: leg.say(Eof(0, 0), Eof(0, 0)),
         Blame.CALLER,
-        "Eof may not come over this leg now",
+        "Eof after the end of stream 0",
     ),
     "the channel is gone": (lambda guest, leg: guest.sock.close(), Blame.SERVER, "its channel is gone"),
     "the guest breaks the protocol": (lambda guest, leg: guest.say(Accepted(0)), Blame.SERVER, "its channel is gone"),

@@ -114,9 +114,9 @@ def hear(call: Call, aside: "Aside | None") -> None:
     for message in call.messages():
         match message:
             case Data(stream=Stream.STDOUT) if aside is not None:
-                aside.write(message.payload)
+                aside.write(bytes(message.payload))
             case Data(stream=Stream.STDERR):
-                write_all(2, message.payload.translate(PRINTABLE))
+                write_all(2, bytes(message.payload).translate(PRINTABLE))
             case Exit(code=0):
                 return
             case Exit(code=ExitCode.NOT_FOUND):

@@ -10,12 +10,14 @@ import socket
 from collections.abc import Callable, Iterator
 
 from bento.host.broker.loop import Line, Loop
-from bento.wire.calls import LEGAL, Role, Stage
+from bento.wire.calls import Call, Role
 from bento.wire.contract import Follower
-from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, frame_pieces
 from bento.wire.layout import Bytes, Message
-from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Resize
+from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Stream
+
+BOUNDLESS = 1 << 64
+"""As a window: a leg's flow control is the socket's own."""
 
 
 class Leg:
@@ -30,9 +32,9 @@ class Leg:
         self.closed = False
         self.line = Line(loop, sock, lambda: wake(self))
         self._codec = FROM_CALLER if guest is Role.SERVER else FROM_SERVER
+        self._peer = Call(guest, receivable=[BOUNDLESS] * len(Stream))
         self._reader = FrameReader()
         self._frames: Iterator[tuple[int, memoryview]] = iter(())
-        self._peer_ended: set[int] = set()
         self._waiting: dict[int, Bytes | bytearray] = {}
         self._ending: list[Eof | Exit] = []
         self._under_way: Data | None = None
@@ -45,7 +47,7 @@ class Leg:
 
     # From the peer
 
-    def receive(self) -> Data | Eof | Resize | Exit | None:
+    def receive(self) -> Message | None:
         """Its next message; None: not now. `EOFError`: it is gone. `WireError`: it may not say that."""
         while (frame := next(self._frames, None)) is None:
             untrusted = self.line.read() if self.line.readable else None
@@ -54,19 +56,9 @@ class Leg:
             if not untrusted:
                 raise EOFError
             self._frames = self._reader.feed(untrusted)
-        return self._judge(self._codec.decode(*frame))
-
-    def _judge(self, untrusted: Message) -> Data | Eof | Resize | Exit:
-        streams = LEGAL.get((self.guest.other, Stage.OPEN, type(untrusted)), frozenset())
-        match untrusted:
-            case Data(0, stream, _) | Eof(0, stream) if stream in streams and stream not in self._peer_ended:
-                if isinstance(untrusted, Eof):
-                    self._peer_ended.add(stream)
-                return untrusted
-            case Resize(call=0) | Exit(call=0) if streams:
-                return untrusted
-            case _:
-                raise WireError(f"{type(untrusted).__name__} may not come over this leg now")
+        message = self._codec.decode(*frame)
+        self._peer.hear(message)
+        return message
 
     # To the peer
 

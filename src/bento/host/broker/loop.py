@@ -53,33 +53,18 @@ class Loop:
 class Line:
     """A stream socket. `wake` is called with each event's note, to schedule whoever owns the line."""
 
-    __slots__ = (
-        "_ending",
-        "_loop",
-        "_out",
-        "_sock",
-        "_stuck",
-        "_wake",
-        "broken",
-        "fd",
-        "hung_up",
-        "readable",
-        "unsent",
-    )
-
     def __init__(self, loop: Loop, sock: socket.socket, wake: Callable[[], None] | None = None) -> None:
         self._loop = loop
         self._sock = sock
         self._wake = wake
         self._out: deque[Bytes] = deque()
         self._stuck = False
-        self._ending = False
         self.fd = sock.fileno()
         self.unsent = 0
         """Bytes that wait to be written."""
         self.readable = False
         self.hung_up = False
-        """The peer is gone; what it sent before may still be there to read."""
+        """The peer is gone, or says no more; what it sent before may still be there to read."""
         self.broken = False
         """A write found nobody; what was to be written is thrown away from now on."""
         loop.add(self.fd, self._note)
@@ -94,7 +79,7 @@ class Line:
         except ConnectionError:
             return b""
         # Less than asked for is all there was, and more makes a new event; but nothing new comes after the end.
-        self.readable = len(untrusted) == size or self._ending
+        self.readable = len(untrusted) == size or self.hung_up
         return untrusted
 
     def put(self, *pieces: Bytes) -> None:
@@ -129,10 +114,8 @@ class Line:
     def _note(self, events: int) -> None:
         if events & ~EPOLLOUT:
             self.readable = True
-        if events & (EPOLLHUP | EPOLLERR):
-            self.hung_up = True
         if events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP):
-            self._ending = True
+            self.hung_up = True
         if self._stuck and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
             self._stuck = False
             self._loop.watch_writing(self.fd, False)

@@ -11,7 +11,7 @@ guest wrote. The desk above learns parsed values only.
 
 import socket
 from collections import deque
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from bento.host.broker.channel import Channel
 from bento.host.broker.leg import Leg
@@ -31,7 +31,6 @@ from bento.wire.rpc import (
     Ready,
     Refused,
     Resize,
-    Stream,
     Window,
 )
 
@@ -175,27 +174,28 @@ class Relay:
             match message:
                 case None:
                     return
-                case Data(_, stream, payload):
+                case Data(0, stream, payload):
                     budget -= len(payload)
-                    if not self._pass_on(leg, Stream(stream), payload):
+                    if not self._pass_on(leg, stream, payload):
                         return
-                case Eof(_, stream):
+                case Eof(0, stream):
                     if not self._judge(leg, leg.guest.other, message):
                         return
                     self._say(Eof(leg.call, stream))
-                case Resize(_, rows, columns):
+                case Resize(0, rows, columns):
                     self._channel.say(Resize(leg.call, rows, columns))
-                case Exit(_, code):
+                case Exit(0, code):
                     self._say(Exit(leg.call, code))
                     del self._legs[leg.call]
                     self._close(leg)
                     return
-                case _ as unreachable:
-                    assert_never(unreachable)
+                case _:
+                    self._drop(leg, f"{type(message).__name__} is not about the call of this leg")
+                    return
             budget -= 64  # so that many small messages are a turn, too
         self._schedule(leg)
 
-    def _pass_on(self, leg: Leg, stream: Stream, payload: Bytes) -> bool:
+    def _pass_on(self, leg: Leg, stream: int, payload: Bytes) -> bool:
         """Send what the guest's window allows; False if that was not all."""
         credit = self._calls.sendable(leg.call, stream)
         now, later = payload[:credit], payload[credit:]
@@ -243,7 +243,7 @@ class Relay:
             self._close(leg)
 
     def _grant(self, call: int, stream: int, size: int) -> None:
-        if window := self._calls.consumed(call, Stream(stream), size):
+        if window := self._calls.consumed(call, stream, size):
             self._channel.say(window)
 
     def _say(self, message: Data | Eof | Accepted | Refused | Exit | Drop) -> None:
