@@ -43,10 +43,10 @@ def declare_check(parser: argparse.ArgumentParser) -> None:
 def check(words: argparse.Namespace, manager: Manager) -> int:
     asked: Json = {}
     if words.directory is not None:
-        asked["files"] = _files(words.directory)
+        asked["files"] = policy_files(words.directory)
         if not asked["files"]:
             raise Failed(f"there is no policy file in {words.directory}; their names end in .policy", Code.BAD_INPUT)
-    found = _ask(manager, "Check", asked)
+    found = ask(manager, "Check", asked)
     if words.json:
         print_json(found)
     elif not found:
@@ -77,7 +77,7 @@ def explain(words: argparse.Namespace, manager: Manager) -> int:
         "argument": ServiceArgument.parse(argument),
         "target": TargetName.parse(words.target),
     }
-    found = _ask(manager, "Explain", asked)
+    found = ask(manager, "Explain", asked)
     if words.json:
         print_json(found)
         return Code.DONE
@@ -140,7 +140,7 @@ def reach(words: argparse.Namespace, manager: Manager) -> int:
         "through": words.through and ServiceName.parse(words.through),
         "max_hops": words.max_hops,
     }
-    found = _ask(manager, "Reach", {key: value for key, value in asked.items() if value is not None})
+    found = ask(manager, "Reach", {key: value for key, value in asked.items() if value is not None})
     if words.json:
         print_json(found)
         return Code.DONE
@@ -214,7 +214,7 @@ def declare_diff(parser: argparse.ArgumentParser) -> None:
 
 
 def diff(words: argparse.Namespace, manager: Manager) -> int:
-    found = _ask(manager, "Diff", {"old": _files(words.old), "new": _files(words.new)})
+    found = ask(manager, "Diff", {"old": policy_files(words.old), "new": policy_files(words.new)})
     if words.json:
         print_json(found)
         return Code.DONE
@@ -253,8 +253,8 @@ def invariant(words: argparse.Namespace, manager: Manager) -> int:
     if words.file is not None:
         asked["statements"] = _text(Path(words.file))
     if words.policy is not None:
-        asked["files"] = _files(words.policy)
-    found = _ask(manager, "Invariant", asked)
+        asked["files"] = policy_files(words.policy)
+    found = ask(manager, "Invariant", asked)
     statements = found["statements"]
     if words.json:
         print_json(found)
@@ -276,7 +276,7 @@ def invariant(words: argparse.Namespace, manager: Manager) -> int:
 # ---- asking --------------------------------------------------------------------------------------
 
 
-def _ask(manager: Manager, method: str, asked: Json) -> Any:
+def ask(manager: Manager, method: str, asked: Json) -> Any:
     # Bytes of a file that are no UTF-8 go as they are (surrogateescape both ways), for the manager to find the fault.
     payload = json.dumps(asked, ensure_ascii=False)
     length = len(payload.encode("utf-8", "surrogateescape"))
@@ -285,7 +285,7 @@ def _ask(manager: Manager, method: str, asked: Json) -> Any:
     return json.loads(manager.ask(request(f"bento.policy.{method}", payload=payload)))
 
 
-def _files(directory: str) -> list[Json]:
+def policy_files(directory: str) -> list[Json]:
     """The policy files of a directory, which are those that the manager would read, and what they may include."""
     root = Path(directory)
     try:

@@ -50,6 +50,7 @@ VERBS: dict[str, Verb] = {
     "policy explain": Verb("policy", "explain", "say what the policy makes of a call, and why"),
     "policy reach": Verb("policy", "reach", "say who can reach whom"),
     "policy diff": Verb("policy", "diff", "say what an edit of the policy changes"),
+    "policy simulate": Verb("simulate", "simulate", "replay the audit log against another policy"),
     "policy invariant": Verb("policy", "invariant", "say whether your statements about the policy hold"),
     "audit show": Verb("audit", "show", "show what was decided about calls"),
     "audit verify": Verb("audit", "verify", "say whether the log of decisions is whole"),

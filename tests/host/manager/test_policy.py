@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -181,6 +182,26 @@ def test_a_diff_tells_what_changes_and_on_which_terms(shared: Home) -> None:
     assert [change["text"] for change in broken["denied"]] == ["s, t"]
 
 
+def logged(verdict: str, chosen: str = "", argument: str = "") -> dict[str, object]:
+    digest = sha256(argument.encode()).hexdigest()
+    call = {"source": "random", "service": "my.Note", "argument": digest, "asked": "work"}
+    return {**call, "chosen": chosen, "verdict": verdict, "count": 2}
+
+
+def test_a_log_is_replayed_against_the_policy_in_force_and_another(shared: Home) -> None:
+    calls = [logged("allow", "work"), logged("deny", argument="secret")]
+    nothing = {"fault": None, "changed": [], "gone": {}, "commands": 0}
+    assert ask(shared, "Simulate", calls=calls) == {**nothing, "same": 4}
+    files = [{"name": "a.policy", "text": "my.Note +secret random work allow\nmy.Note * random work ask\n"}]
+    found = ask(shared, "Simulate", calls=calls, files=files)["changed"]
+    assert [(one["calls"], one["argument"], one["before"], one["after"]["allowed"]) for one in found] == [
+        (2, "", {"verdict": "allow", "target": "work"}, False),
+        (2, "secret", {"verdict": "deny", "target": None}, True),
+    ]
+    assert found[0]["after"]["candidates"] == ["work"]
+    assert found[1]["after"]["target"] == "work"
+
+
 @pytest.mark.parametrize(
     ("method", "payload", "words"),
     [
@@ -199,6 +220,12 @@ def test_a_diff_tells_what_changes_and_on_which_terms(shared: Home) -> None:
         ("Reach", '{"max_hops": 0}', "whole number from 1"),
         ("Reach", '{"max_hops": true}', "whole number from 1"),
         ("Diff", '{"old": []}', "list new"),
+        ("Simulate", "{}", "list calls"),
+        ("Simulate", '{"calls": [1]}', "list calls"),
+        ("Simulate", '{"calls": [{}]}', "count of a call"),
+        ("Simulate", '{"calls": [{"count": true}]}', "count of a call"),
+        ("Simulate", '{"calls": [{"count": 1}]}', "text source"),
+        ("Simulate", json.dumps({"calls": [logged("perhaps")]}), "perhaps"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_with_a_sentence(

@@ -6,16 +6,18 @@ done in a thread beside the loop, on frozen values.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 from bento.host.manager.methods.kinds import Manager, Method, Reply
+from bento.host.model.audit import Verdict
 from bento.host.model.domain import LABELS
 from bento.host.model.errors import Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord
 from bento.host.policy.check import Finding, Oddity, check
-from bento.host.policy.decide import Allowed, Asking, Call, Denied, End
+from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End
 from bento.host.policy.diff import Change, diff
 from bento.host.policy.explain import explain
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
@@ -25,6 +27,7 @@ from bento.host.policy.outcomes import Terms
 from bento.host.policy.reach import Calls, Ground, Link, Path, reach
 from bento.host.policy.rules import Rule
 from bento.host.policy.services import Services
+from bento.host.policy.simulate import Changed, Logged, simulate
 from bento.host.policy.statements import Statement, parse
 from bento.host.policy.world import Disposable, World
 from bento.wire.admin import Request
@@ -51,23 +54,8 @@ async def explain_call(manager: Manager, request: Request) -> Reply:
         {**_rule(miss.rule), "columns": [column.value for column in miss.columns], "why": miss.why}
         for miss in found.nearly
     ]
-    said: Json
-    match found.decision:
-        case Allowed(target, user, autostart, notify, rule):
-            said = {"target": str(target), **_terms(Terms(user or "", autostart, notify)), "rule": _rule(rule)}
-        case Asking(candidates, default, user, autostart, notify, rule):
-            said = {
-                "candidates": [str(end) for end in candidates],
-                "default": default and str(default),
-                **_terms(Terms(user or "", autostart, notify, asked=True)),
-                "rule": _rule(rule),
-            }
-        case Denied(reason, sentence, by, notify):
-            said = {"reason": reason.value, "sentence": sentence, "notify": notify, "rule": by and _rule(by)}
-        case never:
-            assert_never(never)
     allowed = isinstance(found.decision, Allowed)
-    return json.dumps({"allowed": allowed, **said, "nearly": nearly}).encode()
+    return json.dumps({"allowed": allowed, **_decision(found.decision), "nearly": nearly}).encode()
 
 
 async def check_policy(manager: Manager, request: Request) -> Reply:
@@ -131,6 +119,20 @@ async def hold_invariants(manager: Manager, request: Request) -> Reply:
     return json.dumps({"fault": _fault(policy), "statements": said}).encode()
 
 
+async def simulate_calls(manager: Manager, request: Request) -> Reply:
+    """`{"calls", "files"}`: calls of the audit log, each with a `count` -> those that would be decided otherwise.
+
+    A call is an object with the fields `CALL`, of the log, and `count`. Without `files`, by the policy in force.
+    """
+    asked = _object(request, "calls", "files")
+    log = _calls(asked)
+    policy = _policy(asked, "files") if "files" in asked else await manager.calls.policy()
+    found = await asyncio.to_thread(simulate, log, policy, manager.calls.world())
+    changed = [_changed(one) for one in found.changed]
+    said = {"fault": _fault(policy), "same": found.same, "changed": changed, "gone": found.gone}
+    return json.dumps({**said, "commands": found.commands}).encode()
+
+
 # ---- what comes in -------------------------------------------------------------------------------
 
 T = TypeVar("T")
@@ -188,6 +190,33 @@ def _policy(asked: Json, key: str) -> Policy:
     return assemble([_file(file) for file in files])
 
 
+CALL: Mapping[str, Callable[[str], object]] = {
+    "source": DomainName.parse,
+    "service": ServiceName.parse,
+    "argument": str,
+    "asked": TargetName.parse,
+    "chosen": TargetName.parse,
+    "verdict": Verdict,
+}
+
+
+def _calls(asked: Json) -> Mapping[Logged, int]:
+    calls = asked.get("calls")
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise Invalid("the request lacks the list calls of objects")
+    log: Counter[Logged] = Counter()
+    for call in calls:
+        count = call.get("count")
+        if type(count) is not int or count < 1:
+            raise Invalid("count of a call is a whole number from 1")
+        try:
+            values: dict[str, Any] = {key: parse(_text(call, key)) for key, parse in CALL.items()}
+        except (WireError, ValueError) as error:
+            raise Invalid(str(error)) from None
+        log[Logged(**values)] += count
+    return log
+
+
 def _statements(asked: Json) -> tuple[Statement, ...] | Fault:
     try:
         return parse(INVARIANTS, _text(asked, "statements").encode("utf-8", "surrogateescape"))
@@ -212,6 +241,30 @@ def _file(file: object) -> tuple[str, bytes]:
 
 def _fault(policy: Policy) -> str | None:
     return str(policy.fault) if isinstance(policy, PolicyBroken) else None
+
+
+def _decision(decision: Decision) -> Json:
+    match decision:
+        case Allowed(target, user, autostart, notify, rule):
+            return {"target": str(target), **_terms(Terms(user or "", autostart, notify)), "rule": _rule(rule)}
+        case Asking(candidates, default, user, autostart, notify, rule):
+            return {
+                "candidates": [str(end) for end in candidates],
+                "default": default and str(default),
+                **_terms(Terms(user or "", autostart, notify, asked=True)),
+                "rule": _rule(rule),
+            }
+        case Denied(reason, sentence, by, notify):
+            return {"reason": reason.value, "sentence": sentence, "notify": notify, "rule": by and _rule(by)}
+        case never:
+            assert_never(never)
+
+
+def _changed(changed: Changed) -> Json:
+    before = {"verdict": changed.logged.verdict, "target": changed.logged.chosen or None}
+    what = {"source": changed.logged.source, "service": changed.logged.service, "argument": changed.argument}
+    after = {"allowed": isinstance(changed.decision, Allowed), **_decision(changed.decision)}
+    return {"calls": changed.calls, **what, "asked": changed.logged.asked, "before": before, "after": after}
 
 
 def _rule(rule: Rule) -> Json:
@@ -279,4 +332,5 @@ METHODS: dict[str, Method] = {
     "bento.policy.Reach": reach_domains,
     "bento.policy.Diff": diff_policies,
     "bento.policy.Invariant": hold_invariants,
+    "bento.policy.Simulate": simulate_calls,
 }
