@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bento.cli.policy import ROOM
-from bento.wire.admin import Request
+from bento.wire.admin import Request, encode_ok
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager
 
@@ -50,7 +50,7 @@ def test_a_long_log_goes_in_pieces_that_fit(
     def answered(request: Request) -> bytes:
         assert len(request.payload) <= ROOM
         counted.append(sum(call["count"] for call in json.loads(request.payload)["calls"]))
-        return json.dumps({**NOTHING, "same": counted[-1], "gone": {"gone": 1}, "commands": 1}).encode()
+        return encode_ok(json.dumps({**NOTHING, "same": counted[-1], "gone": {"gone": 1}, "commands": 1}).encode())
 
     manager.answers["bento.policy.Simulate"] = answered
     (tmp_path / "log").write_text("".join(line(service=f"s{at}") for at in range(1500)))

@@ -190,7 +190,7 @@ def logged(verdict: str, chosen: str = "", argument: str = "") -> dict[str, obje
 
 def test_a_log_is_replayed_against_the_policy_in_force_and_another(shared: Home) -> None:
     calls = [logged("allow", "work"), logged("deny", argument="secret")]
-    nothing = {"fault": None, "changed": [], "gone": {}, "commands": 0}
+    nothing: dict[str, object] = {"fault": None, "changed": [], "gone": {}, "commands": 0}
     assert ask(shared, "Simulate", calls=calls) == {**nothing, "same": 4}
     files = [{"name": "a.policy", "text": "my.Note +secret random work allow\nmy.Note * random work ask\n"}]
     found = ask(shared, "Simulate", calls=calls, files=files)["changed"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bento.host.model.audit import Verdict, argument_digest
 from bento.host.model.domain import ADMIN, DomainClass
-from bento.host.policy.decide import Allowed, Asking, Call, Denied, decide
+from bento.host.policy.decide import Allowed, Asking, Call, decide
 from bento.host.policy.files import Policy, assemble
 from bento.host.policy.rules import Rule
 from bento.host.policy.simulate import Logged, Simulation, simulate
@@ -97,15 +97,14 @@ def log_of(policy: Policy, made: list[Call], world: World, agreed: bool) -> Coun
     """What the audit log would have of these calls."""
     log: Counter[Logged] = Counter()
     for call in made:
+        verdict, chosen = Verdict.DENIED, ""
         match decide(policy, call, world):
             case Allowed(target):
                 verdict, chosen = Verdict.ALLOWED, str(target)
             case Asking(candidates) if agreed:
                 verdict, chosen = Verdict.CONSENTED, str(candidates[-1])
             case Asking():
-                verdict, chosen = Verdict.WITHHELD, ""
-            case Denied():
-                verdict, chosen = Verdict.DENIED, ""
+                verdict = Verdict.WITHHELD
         digest = argument_digest(call.argument)
         log[Logged(call.source, call.service, digest, call.target, TargetName(chosen), verdict)] += 1
     return log
