@@ -59,18 +59,19 @@ either: st.SearchStrategy[Both] = st.one_of(
     st.builds(Tagged, tags),
     st.builds(OfClass, st.sampled_from(sorted(CLASSES))),
 )
+bases = st.builds(Named, st.sampled_from([WORK, VAULT, RANDOM, GONE])) | identified
 sources: st.SearchStrategy[Source] = st.one_of(
-    either, identified, st.builds(MadeFrom, named | identified), st.builds(MadeFromTagged, tags)
+    either, identified, st.builds(MadeFrom, bases), st.builds(MadeFromTagged, tags)
 )
 columns: st.SearchStrategy[Target] = st.one_of(
     either,
     identified,
     st.just(OwnDisposable()),
-    st.builds(DisposableOf, named | identified),
+    st.builds(DisposableOf, bases),
     st.builds(DisposableTagged, tags),
 )
 destinations: st.SearchStrategy[Destination] = st.one_of(
-    names, identified, st.just(OwnDisposable()), st.builds(DisposableOf, named | identified)
+    names, identified, st.just(OwnDisposable()), st.builds(DisposableOf, bases)
 )
 users = st.none() | st.sampled_from([UserName("root"), UserName("user")])
 allows = st.builds(Allow, st.none() | names, users, st.booleans(), st.booleans())

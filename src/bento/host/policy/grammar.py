@@ -55,6 +55,8 @@ CLASSES = frozenset({*(klass.value for klass in DomainClass), "RemoteVM"})
 
 DOMAINS = "a domain's name, uuid:UUID, *, @anyvm, @adminvm, @tag:TAG, @type:CLASS, @dispvm:NAME, @dispvm:@tag:TAG"
 
+BASE = "a domain's name, uuid:UUID or @tag:TAG after @dispvm:"
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -271,7 +273,7 @@ def parse_source(word: Word) -> Source:
         case text if text.startswith("@dispvm:@tag:"):
             return MadeFromTagged(_tag(word.after(13)))
         case text if text.startswith("@dispvm:"):
-            return MadeFrom(_base(word.after(8)))
+            return MadeFrom(_base(word.after(8), BASE))
         case _:
             return _either(word, what)
 
@@ -285,7 +287,7 @@ def _target(word: Word) -> Target:
         case text if text.startswith("@dispvm:@tag:"):
             return DisposableTagged(_tag(word.after(13)))
         case text if text.startswith("@dispvm:"):
-            return DisposableOf(_base(word.after(8)))
+            return DisposableOf(_base(word.after(8), BASE))
         case _:
             return _either(word, f"a target ({DOMAINS}, @dispvm or @default)")
 
@@ -315,8 +317,12 @@ def _class(word: Word) -> str:
     return word.text
 
 
-def _base(word: Word) -> Named | Identified:
-    return _one(word, "a domain's name, uuid:UUID or @tag:TAG after @dispvm:")
+def _base(word: Word, what: str) -> Named | Identified:
+    """What disposables are made from; that is never the admin domain."""
+    base = _one(word, what)
+    if base == Named(ADMIN):
+        raise word.expected(what)
+    return base
 
 
 def _one(word: Word, what: str) -> Named | Identified:
@@ -357,14 +363,16 @@ def _destination(given: Mapping[str, Word], key: str) -> Destination | None:
         case "@dispvm":
             return OwnDisposable()
         case text if text.startswith("@dispvm:"):
-            return DisposableOf(_one(word.after(8), "a domain's name or uuid:UUID after @dispvm:"))
+            return DisposableOf(_base(word.after(8), "a domain's name or uuid:UUID after @dispvm:"))
         case _:
             one = _one(word, "a domain's name, uuid:UUID, @adminvm, @dispvm or @dispvm:NAME")
             return one.name if isinstance(one, Named) else one
 
 
 def _user(given: Mapping[str, Word]) -> UserName | None:
-    return named(given["user"], UserName.parse, "a user's name") if "user" in given else None
+    if "user" not in given or given["user"].text == "DEFAULT":  # the field's word for what is meant without it
+        return None
+    return named(given["user"], UserName.parse, "a user's name")
 
 
 def _choices(given: Mapping[str, Word]) -> tuple[bool, bool]:
