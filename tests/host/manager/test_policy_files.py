@@ -244,6 +244,23 @@ def test_files_that_change_while_they_are_read_are_read_again(at: Directories, m
     assert at.rules() == ["t * * * allow", "s * * * deny"]
 
 
+def test_a_start_amid_files_that_never_rest_denies_everything(at: Directories, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(at.own, "10.policy", ALLOW)
+    read, texts = module._read, iter(range(10**6))
+
+    def read_in_vain(path: Path) -> bytes:
+        content = read(path)
+        write(at.own, "10.policy", "#" * next(texts))
+        return content
+
+    monkeypatch.setattr(module, "_read", read_in_vain)
+    for policy in (at.current(), at.policies.in_force()):
+        assert isinstance(policy, PolicyBroken)
+        assert str(policy.fault) == f"{at.own}: expected files that rest for a moment; they keep changing"
+    monkeypatch.undo()
+    assert at.rules() == []
+
+
 def test_a_start_does_not_wait_for_an_edit_that_was_just_made(at: Directories) -> None:
     at.just_now()
     write(at.own, "10.policy", DENY)

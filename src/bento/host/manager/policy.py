@@ -101,15 +101,19 @@ class PolicyFiles:
         patience = self._clock() + PATIENCE
         while not self._take_in() and self._clock() < patience:
             await self._sleep(SETTLE / 4)
-        assert self._policy is not None  # the first look takes in whatever there is
-        return self._policy
+        return self._policy or self._restless
 
     def in_force(self) -> Policy:
         """The policy in force, without waiting for an edit that may be under way."""
-        while not self._take_in() and self._policy is None:
-            pass
-        assert self._policy is not None
-        return self._policy
+        self._take_in()
+        return self._policy or self._restless
+
+    @property
+    def _restless(self) -> Policy:
+        """While there is none: before files could be read that did not change meanwhile."""
+        return PolicyBroken(
+            Fault(str(self._own), 0, 0, "expected files that rest for a moment; they keep changing"), ""
+        )
 
     def _take_in(self) -> bool:
         """Bring the policy up to date; False if its files are changing just now."""
