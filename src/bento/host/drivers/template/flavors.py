@@ -33,9 +33,12 @@ BASE_PACKAGES = (
     "ca-certificates",  # so that apt and others can speak TLS once there is a network
     "e2fsprogs",  # a domain makes and checks its own volumes
     "erofs-utils",  # a TemplateVM packs its own root
+    "gpg",  # with gpg-agent what split GPG needs; not gnupg, which brings a key server's client and S/MIME
+    "gpg-agent",
     "iproute2",
     "kmod",
     "less",
+    "openssh-client",  # split ssh: the agent and its keys in one domain, ssh in another
     "procps",
     "python3",  # the guest half; not python3-minimal, which has no mmap
 )
