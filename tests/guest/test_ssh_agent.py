@@ -189,6 +189,7 @@ def test_a_request_that_breaks_off_is_not_passed_on(vault: Vault) -> None:
 def test_an_agent_that_nobody_made_is_none(vault: Vault, name: str) -> None:
     vault.make_key("identities.d/git/id")
     assert vault.say(encode_request(List()), name) == ([], 1)
+    vault.use("ssh-add", "-l", agent=name, code=1)
 
 
 def test_a_directory_that_others_made_is_not_used(vault: Vault) -> None:

@@ -123,25 +123,31 @@ def carry(connection: socket.socket, options: Options, room: threading.BoundedSe
     """One connection, to its end or the call's."""
     try:
         with connection:
-            call = Call(options.target, options.service)
-            call.wait()
-            threading.Thread(target=feed, args=(connection, call), daemon=True).start()
-            for message in call.messages():
-                match message:
-                    case Data(stream=Stream.STDOUT):
-                        connection.sendall(message.payload)
-                    case Data():
-                        write_all(2, bytes(message.payload).translate(PRINTABLE))
-                    case Exit():
-                        break
-                    case _:
-                        pass
+            converse(connection, options)
+            # Closing alone would leave it open for as long as the other thread waits for it.
+            connection.shutdown(socket.SHUT_RDWR)
     except NoCall as refused:
         print(f"{COMMANDS[0]}: {refused}", file=sys.stderr)
     except OSError:
         pass  # the program has gone
     finally:
         room.release()
+
+
+def converse(connection: socket.socket, options: Options) -> None:
+    call = Call(options.target, options.service)
+    call.wait()
+    threading.Thread(target=feed, args=(connection, call), daemon=True).start()
+    for message in call.messages():
+        match message:
+            case Data(stream=Stream.STDOUT):
+                connection.sendall(message.payload)
+            case Data():
+                write_all(2, bytes(message.payload).translate(PRINTABLE))
+            case Exit():
+                return
+            case _:
+                pass
 
 
 def feed(connection: socket.socket, call: Call) -> None:
