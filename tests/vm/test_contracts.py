@@ -17,7 +17,8 @@ HOSTILE_CALLER = r"printf '\005\0\0\0\377\377\377\377more than forty bytes of a 
 
 def last_cut(boxes: Boxes) -> dict[str, Any]:
     lines = boxes.do("audit", "show", "--json").splitlines()
-    return [line for line in map(json.loads, lines) if line.get("verdict") == "cut"][-1]
+    cuts: list[dict[str, Any]] = [line for line in map(json.loads, lines) if line.get("verdict") == "cut"]
+    return cuts[-1]
 
 
 @pytest.fixture
