@@ -78,6 +78,11 @@ def test_calls_of_domains_that_are_no_more_and_of_the_person_are_left_out() -> N
     assert simulated("", gone, gone, command) == Simulation(0, (), {DomainName("gone"): 2}, 1)
 
 
+def test_a_call_that_was_cut_counts_once() -> None:
+    cut = replace(ALLOWED, verdict=Verdict.CUT)
+    assert simulated("s * random work allow", ALLOWED, cut) == Simulation(1, (), {}, 0)
+
+
 def test_a_target_that_may_have_run_or_not_is_given_the_benefit_of_the_doubt() -> None:
     text = "s * random work allow autostart=no"
     assert simulated(text, ALLOWED, logged(Verdict.DENIED)).same == 2

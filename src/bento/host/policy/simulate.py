@@ -65,6 +65,8 @@ def simulate(log: Mapping[Logged, int], policy: Policy, world: World) -> Simulat
     gone: Counter[DomainName] = Counter()
     changed = []
     for logged, calls in log.items():
+        if logged.verdict is Verdict.CUT:
+            continue  # no decision: the call that was cut has a line of its own
         if logged.verdict is Verdict.ADMIN:
             commands += calls
             continue
