@@ -126,8 +126,6 @@ def carry(connection: socket.socket, options: Options, room: threading.BoundedSe
             converse(connection, options)
             # Closing alone would leave it open for as long as the other thread waits for it.
             connection.shutdown(socket.SHUT_RDWR)
-    except NoCall as refused:
-        print(f"{COMMANDS[0]}: {refused}", file=sys.stderr)
     except OSError:
         pass  # the program has gone
     finally:
@@ -135,8 +133,12 @@ def carry(connection: socket.socket, options: Options, room: threading.BoundedSe
 
 
 def converse(connection: socket.socket, options: Options) -> None:
-    call = Call(options.target, options.service)
-    call.wait()
+    try:
+        call = Call(options.target, options.service)
+        call.wait()
+    except NoCall as refused:
+        print(f"{COMMANDS[0]}: {refused}", file=sys.stderr)
+        return
     threading.Thread(target=feed, args=(connection, call), daemon=True).start()
     for message in call.messages():
         match message:

@@ -21,6 +21,7 @@ import signal
 import socket
 import stat
 import sys
+from contextlib import suppress
 
 from bento.wire.errors import WireError
 from bento.wire.sshagent import FAILURE, MessageReader, Other, decode_request, encode_message, encode_request
@@ -107,7 +108,7 @@ def started(keys: str, name: str) -> socket.socket | None:
 def own_directory() -> str:
     """Of this user and closed to all others, who may have made it first."""
     path = f"{os.environ.get('TMPDIR', '/tmp')}/qubes-ssh-agent-{os.getuid()}"
-    if not os.path.lexists(path):
+    with suppress(FileExistsError):
         os.mkdir(path, 0o700)
     state = os.lstat(path)
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
