@@ -1,5 +1,7 @@
 """What holds for every policy, call and world, not only for those that someone thought of."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +10,8 @@ from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, En
 from bento.host.policy.files import assemble
 from bento.host.policy.grammar import Fault, PolicyError, Statement, parse
 from bento.host.policy.rules import Allow, Ask, Deny, Rule
-from bento.host.policy.world import Disposable, World
+from bento.host.policy.world import DefaultDisposable, Disposable, World, intended
+from bento.wire.names import TargetName
 from tests.host.policy.made import calls, denies, policies, policy_of, rules, worlds
 
 WORDS = """
@@ -114,6 +117,25 @@ def test_a_rule_at_the_bottom_changes_only_what_a_question_offers_where_a_rule_a
         assert after.rule == before.rule
     elif before.rule is not None:
         assert after == before
+
+
+@given(st.lists(rules(st.just(Allow()) | st.just(Ask()) | denies), max_size=6), calls, worlds)
+def test_where_no_rule_sends_calls_elsewhere_those_are_offered_whom_one_could_have_named(
+    made: list[Rule], call: Call, world: World
+) -> None:
+    world = World({name: replace(facts, running=True, internal=False) for name, facts in world.domains.items()})
+    decided = decide(policy_of(made), call, world)
+    if isinstance(decided, Asking):
+        named = [*world.domains, ADMIN, "@dispvm", *(f"@dispvm:{name}" for name in world.domains)]
+        each = [replace(call, target=TargetName(target)) for target in named]
+        assert ends(decided) == {end for one in each for end in ends_at_its_target(made, one, world)}
+
+
+def ends_at_its_target(made: list[Rule], call: Call, world: World) -> set[End]:
+    """The target that a call names, if it is allowed or asked about; as a set of one or none."""
+    target = intended(call.target, call.source, world)
+    end = Disposable(target.base) if isinstance(target, DefaultDisposable) and target.base else target
+    return {one for one in ends(decide(policy_of(made), call, world)) if one == end}
 
 
 @given(st.lists(rules(denies), max_size=6), calls, worlds)
