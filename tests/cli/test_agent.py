@@ -58,7 +58,14 @@ def question(number: int = 1, argument: str = "") -> Question:
 
 def test_a_question_shows_who_asks_for_what_and_where_it_may_go() -> None:
     shown = "\n".join(questions.lines(question(argument="photo.jpg"), PLAIN))
-    for words in ("random (red) asks", "qubes.Filecopy", "photo.jpg", "nobody", "1  work (blue)", "60 s"):
+    for words in (
+        "random (red) asks",
+        "qubes.Filecopy",
+        "photo.jpg",
+        "no domain in particular",
+        "1  work (blue)",
+        "60 s",
+    ):
         assert words in shown
     assert "2  vault (black)   (suggested)" in shown
     assert "runs as" not in shown

@@ -22,7 +22,8 @@ def lines(question: Question, paint: Paint) -> list[str]:
     facts: list[tuple[str, str]] = [("service", question.service)]
     if question.argument:
         facts.append(("argument", elided(question.argument)))
-    facts.append(("it named", question.requested or "nobody"))
+    named = question.requested not in ("", "@default")
+    facts.append(("asked for", question.requested if named else "no domain in particular"))
     if question.user:
         facts.append(("runs as", question.user))
     width = len(str(len(question.choices)))

@@ -2,8 +2,8 @@
 
 Nothing in it is the button that Enter would hit, and nothing has the focus
 when it appears: to say yes takes a click on it, or a walk to it with Tab. All
-text is plain text. While it is not armed (see `prompt.py`) everything in it is
-grey, and its title says so.
+text is plain text. While it is not armed (see `prompt.py`) all that takes a key
+or a click in it is grey, and its title says so.
 """
 
 from collections.abc import Callable
@@ -36,9 +36,10 @@ MANY = 7
 
 
 TERM_STYLE = """
-QPushButton { padding: 5px 12px; border: 1px solid palette(mid); border-radius: 4px; }
+QPushButton { padding: 5px 12px; border: 1px solid rgba(128, 128, 128, 160); border-radius: 4px; }
 QPushButton:checked { background: palette(highlight); color: palette(highlighted-text); }
-QPushButton:checked:disabled { background: palette(mid); border-color: palette(mid); }
+QPushButton:disabled { color: palette(placeholder-text); }
+QPushButton:checked:disabled { background: rgba(128, 128, 128, 60); }
 QPushButton:focus { border-color: palette(text); }
 """
 
@@ -54,7 +55,7 @@ class Dialog(QWidget):
         self._clock = QTimer(self, interval=TICK_MILLISECONDS)
         self._clock.timeout.connect(self._tick)
 
-        self._body = QWidget(self)
+        self._controls: list[QWidget] = []  # what takes keys and clicks
         self._seconds = _label("")
         self._bar = QProgressBar(self, minimum=0, maximum=1000, textVisible=False)
         self._bar.setFixedHeight(4)
@@ -63,6 +64,7 @@ class Dialog(QWidget):
         for button in (self._deny, self._allow):
             button.setMinimumWidth(96)
             button.setAutoDefault(False)
+        self._controls.append(self._deny)
         self._deny.clicked.connect(lambda: self._give(prompt.deny()))
         self._allow.clicked.connect(lambda: self._give(prompt.allow()))
         self._lay_out()
@@ -84,9 +86,9 @@ class Dialog(QWidget):
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
         page.addWidget(_band(question.source))
-        page.addWidget(self._body)
+        body = QVBoxLayout()
+        page.addLayout(body)
         page.addWidget(self._bar)
-        body = QVBoxLayout(self._body)
         body.setContentsMargins(24, 18, 24, 18)
         body.setSpacing(14)
         body.addLayout(_heading(question.source))
@@ -109,7 +111,8 @@ class Dialog(QWidget):
         form.addRow(_quiet("Service"), _fixed(question.service))
         if question.argument:
             form.addRow(_quiet("Argument"), self._argument(question.argument))
-        form.addRow(_quiet("Asked for"), _fixed(question.requested) if question.requested else _label("nobody"))
+        named = question.requested not in ("", "@default")
+        form.addRow(_quiet("Asked for"), _fixed(question.requested) if named else _label("no domain in particular"))
         if question.user:
             form.addRow(_quiet("Runs as"), _fixed(question.user))
         return form
@@ -135,6 +138,7 @@ class Dialog(QWidget):
             QTimer.singleShot(0, self.adjustSize)
 
         show.clicked.connect(reveal)
+        self._controls.append(show)
         holder = QWidget()
         column = QVBoxLayout(holder)
         column.setContentsMargins(0, 0, 0, 0)
@@ -157,8 +161,9 @@ class Dialog(QWidget):
             button.setIconSize(QSize(SWATCH, SWATCH))
             button.setChecked(choice.name == self._prompt.target)
             self._targets.addButton(button, number)
+            self._controls.append(button)
             column.addWidget(button)
-        self._targets.idClicked.connect(self._choose)
+        self._targets.idToggled.connect(self._choose)  # by a click or by an arrow key
         if len(question.choices) <= MANY:
             return holder
         scroll = QScrollArea(widgetResizable=True)
@@ -176,9 +181,10 @@ class Dialog(QWidget):
             button.setStyleSheet(TERM_STYLE)
             button.setChecked(lasting == self._prompt.lasting)
             self._terms.addButton(button, number)
+            self._controls.append(button)
             row.addWidget(button)
         row.addStretch()
-        self._terms.idClicked.connect(self._last)
+        self._terms.idToggled.connect(self._last)
         return row
 
     def _foot(self) -> QHBoxLayout:
@@ -192,12 +198,14 @@ class Dialog(QWidget):
 
     # What happens to it.
 
-    def _choose(self, number: int) -> None:
-        self._prompt.target = self._prompt.question.choices[number].name
-        self._tick()
+    def _choose(self, number: int, chosen: bool) -> None:
+        if chosen:
+            self._prompt.target = self._prompt.question.choices[number].name
+            self._tick()
 
-    def _last(self, number: int) -> None:
-        self._prompt.lasting = lastings(self._prompt.question.source.name)[number]
+    def _last(self, number: int, chosen: bool) -> None:
+        if chosen:
+            self._prompt.lasting = lastings(self._prompt.question.source.name)[number]
 
     def _tick(self) -> None:
         if self._prompt.late:
@@ -208,7 +216,8 @@ class Dialog(QWidget):
         armed = self._prompt.armed
         if armed != self._was_armed:
             self._was_armed = armed
-            self._body.setEnabled(armed)
+            for control in self._controls:
+                control.setEnabled(armed)
             self.setFocus()
             asks = f"{self._prompt.question.source.name} asks"
             self.setWindowTitle(f"Bento: {asks}" if armed else f"Bento: {asks}, wait")
@@ -310,4 +319,6 @@ def _swatch(party: Party, size: int = SWATCH) -> QIcon:
     painter.setBrush(QColor(party.rgb))
     painter.drawRoundedRect(1, 1, size - 2, size - 2, size / 5, size / 5)
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Disabled)  # the colour says whom, also before it can be clicked
+    return icon

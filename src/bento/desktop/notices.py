@@ -3,14 +3,14 @@
 from collections import deque
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtGui import QColor, QGuiApplication, QPainter, QPaintEvent, QPalette
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from bento.wire.consent import Notice
 
 SHOWN = 4
 STAY_MILLISECONDS = 8000
-WIDTH = 380
+TEXT_WIDTH = 340
 MARGIN = 16
 
 
@@ -23,10 +23,11 @@ class Notices(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setWindowTitle("Bento: notice")
-        self.setFixedWidth(WIDTH)
         self._latest: deque[Notice] = deque(maxlen=SHOWN)
         self._grid = QGridLayout(self)
-        self._grid.setColumnStretch(1, 1)
+        self._grid.setContentsMargins(14, 12, 14, 12)
+        self._grid.setHorizontalSpacing(12)
+        self._grid.setVerticalSpacing(10)
         self._stay = QTimer(self, singleShot=True, interval=STAY_MILLISECONDS)
         self._stay.timeout.connect(self._go)
 
@@ -34,17 +35,28 @@ class Notices(QWidget):
         self._latest.append(notice)
         while item := self._grid.takeAt(0):
             if widget := item.widget():
+                widget.hide()
                 widget.deleteLater()
         for row, one in enumerate(self._latest):
-            self._grid.addWidget(_colour(one), row, 0)
             text = QLabel(f"{one.source.name}: {one.sentence}", wordWrap=True)
             text.setTextFormat(Qt.TextFormat.PlainText)
-            self._grid.addWidget(text, row, 1)
-        self.adjustSize()
+            text.setFixedSize(TEXT_WIDTH, text.heightForWidth(TEXT_WIDTH))  # lines that wrap have no height else
+            for column, widget in enumerate((_colour(one), text)):
+                self._grid.addWidget(widget, row, column)
+                widget.show()  # what is hidden takes no room
+        self._grid.activate()
+        self.setFixedSize(self._grid.totalSizeHint())
         room = QGuiApplication.primaryScreen().availableGeometry()
         self.move(room.right() - self.width() - MARGIN, room.bottom() - self.height() - MARGIN)
         self.show()
         self._stay.start()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(QPalette.ColorRole.Mid))
+        painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
+        painter.end()
 
     def _go(self) -> None:
         self._latest.clear()
