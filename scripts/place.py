@@ -25,6 +25,7 @@ COPIES = Path("/var/lib/bento/trees")
 ORIGIN = ".origin"
 """Ending of the file beside each copy that names the checkout it was made of."""
 RESULTS = Path("bench/results")
+PICTURES = Path("build/pictures")
 MADE_BY_TOOLS = frozenset(
     [".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build", "dist"]
 )
@@ -138,11 +139,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def make_results_dir(place: Path, user: User) -> None:
-    """The one folder of the tree that the user may write: what benches measured."""
-    (place / RESULTS).mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0:
-        os.chown(place / RESULTS, user.uid, user.gid)
+def make_results_dirs(place: Path, user: User) -> None:
+    """The folders of the tree that the user may write: what benches measured, and what tests saw."""
+    for made in (RESULTS, PICTURES):
+        (place / made).mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(place / made, user.uid, user.gid)
 
 
 def collect_results(tree: Path) -> None:
@@ -179,7 +181,7 @@ def clean(tree: Path) -> None:
     cache = cache_of(current_user(), venv.resolve().parent)
     if command.is_symlink() and command.readlink() == venv.resolve() / "bin/bento":
         command.unlink()
-    for made in (cache, copy, origin_of(copy), venv, tree / RESULTS, *tree.rglob("__pycache__")):
+    for made in (cache, copy, origin_of(copy), venv, tree / RESULTS, tree / PICTURES, *tree.rglob("__pycache__")):
         remove(made)
 
 

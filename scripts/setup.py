@@ -27,6 +27,12 @@ from as_user import ACCOUNT, TREE, NotReady, current_user
 sys.path.insert(0, str(TREE / "src"))
 from bento.host.drivers.machine import packages
 
+PACKAGES = (
+    *packages.REQUIRED,
+    *packages.DESKTOP,
+    packages.Package("xvfb", "a screen for the tests of windows"),
+    packages.Package("xdotool", "keys and clicks for the tests of windows"),
+)
 LOCK = "requirements/lock.txt"
 SUB_IDS = 65536
 FIRST_SUB_ID = 100000
@@ -74,9 +80,9 @@ def prepare_machine() -> None:
 
 def package_commands() -> list[str]:
     try:
-        missing = packages.missing_packages()
+        missing = packages.missing_packages(PACKAGES)
     except packages.NoPackageManager as error:
-        say(f"{error}; {packages.by_hand()}")
+        say(f"{error}; {packages.by_hand(PACKAGES)}")
         return []
     if not missing:
         return []
@@ -158,7 +164,7 @@ def prepare_tree() -> None:
     try:
         make_venv(where)
         compile_sources(where)
-        place.make_results_dir(where, user)
+        place.make_results_dirs(where, user)
     except PermissionError as error:
         raise NotReady(f"{error.filename} belongs to somebody else; remove it, or use a checkout of your own") from None
     if new := place.link_command(where):

@@ -35,15 +35,28 @@ REQUIRED = (
     Package("python3-venv", "the environment that Bento's Python dependencies live in"),
 )
 
+DESKTOP = (
+    Package("libegl1", "windows: what Qt draws with"),
+    Package("libxkbcommon-x11-0", "windows: the keyboard"),
+    Package("libxcb-cursor0", "windows: the pointer"),
+    Package("libxcb-icccm4", "windows: talk to the window manager"),
+    Package("libxcb-keysyms1", "windows: the keyboard"),
+    Package("libxcb-shape0", "windows: their outline"),
+    Package("libdbus-1-3", "windows: the desktop's settings, such as light or dark"),
+    Package("libfontconfig1", "windows: find fonts"),
+    Package("fonts-dejavu-core", "windows: a font there is for certain"),
+)
+"""What PySide6's wheel does not bring along. Without it `bento agent --desktop` says so, and all else works."""
+
 
 class NoPackageManager(Exception):
     """This system has no working dpkg-query."""
 
 
-def missing_packages() -> tuple[Package, ...]:
-    """Those of `REQUIRED` that dpkg doesn't call installed. Raises `NoPackageManager`."""
+def missing_packages(wanted: tuple[Package, ...] = REQUIRED) -> tuple[Package, ...]:
+    """Those of `wanted` that dpkg doesn't call installed. Raises `NoPackageManager`."""
     # It leaves out the names that it does not know.
-    argv = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Status}\\n", *(p.name for p in REQUIRED)]
+    argv = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Status}\\n", *(p.name for p in wanted)]
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
@@ -52,17 +65,17 @@ def missing_packages() -> tuple[Package, ...]:
         raise NoPackageManager(f"dpkg-query does not work here ({error})") from error
     if done.returncode not in (0, SOME_UNKNOWN):
         raise NoPackageManager(f"dpkg-query does not work here (it ends with {done.returncode})")
-    return missing_from(done.stdout)
+    return missing_from(done.stdout, wanted)
 
 
-def missing_from(report: str) -> tuple[Package, ...]:
-    """What of `REQUIRED` is missing, given what dpkg-query says of them.
+def missing_from(report: str, wanted: tuple[Package, ...] = REQUIRED) -> tuple[Package, ...]:
+    """What of `wanted` is missing, given what dpkg-query says of them.
 
     A package of two architectures has two lines; one of them installed is enough.
     """
     entries = (line.partition("\t") for line in report.splitlines())
     installed = {name for name, _, status in entries if status == "installed"}
-    return tuple(package for package in REQUIRED if package.name not in installed)
+    return tuple(package for package in wanted if package.name not in installed)
 
 
 def install_command(packages: Iterable[Package]) -> str:
@@ -70,9 +83,9 @@ def install_command(packages: Iterable[Package]) -> str:
     return f"sudo apt-get install --yes --no-install-recommends {names(packages)}"
 
 
-def by_hand() -> str:
+def by_hand(wanted: tuple[Package, ...] = REQUIRED) -> str:
     """What to do on a system without dpkg."""
-    return f"install what Debian calls {names(REQUIRED)}"
+    return f"install what Debian calls {names(wanted)}"
 
 
 def names(packages: Iterable[Package]) -> str:
