@@ -133,9 +133,13 @@ class Terminal:
         os.write(self._line, text.encode())
 
     def wait_for(self, text: str) -> None:
+        self.wait_for_after(0, text)
+
+    def wait_for_after(self, start: int, text: str) -> None:
+        """The same, passing over the first `start` characters."""
         end = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            assert self._hear(end), f"no {text!r}, only: {self.seen}"
+        while text not in self.seen[start:]:
+            assert self._hear(end), f"no {text!r}, only: {self.seen[start:]}"
 
     def wait_for_end(self) -> int:
         """The exit code, when all that the command printed is in `seen`."""
