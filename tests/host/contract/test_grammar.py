@@ -96,6 +96,7 @@ MISTAKES = {
     "stderr at most 18446744073709551616": (
         "x:1:16: expected a number up to 18446744073709551615, found '18446744073709551616'"
     ),
+    "stderr at most 5\nstderr unbounded": "x:2: stderr is declared already, in line 1",
     "stderr unbounded now": "x:1:18: expected the end of the line, found 'now'",
     "  u8 a": "x:1:3: expected stderr, message or state, found 'u8'",
     "message": (
@@ -127,6 +128,7 @@ MISTAKES = {
     "message a\n bytes f 5 of all": (
         "x:2:15: expected ascii, text, digits, or characters such as [0-9a-f], found 'all'"
     ),
+    "message a\n bytes f 5 of [a-cz-x]": "x:2:15: a range of characters goes upwards",
     "message a\n line f unbounded": "x:2:9: expected at, found 'unbounded'",
     "message a\n rest f": "x:2:8: expected at most N or unbounded, found the end of the line",
     "state a both\n u8 f": "x:2:2: expected caller or server or exit, found 'u8'",

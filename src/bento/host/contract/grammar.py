@@ -53,6 +53,7 @@ SUFFIXES = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 NUMBER = re.compile(r"(0x[0-9a-f]{1,16}|0o[0-7]{1,22}|[0-9]{1,20})(|KiB|MiB|GiB|TiB)", re.ASCII)
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 SET = re.compile(r"\[([!-~]+)\]", re.ASCII)
+SPAN = re.compile("(.)-(.)")
 ASCII = bytes(range(32, 127))
 ALPHABETS = {"ascii": ASCII, "text": b"\t" + ASCII + bytes(range(128, 256)), "digits": b"0123456789"}
 ALPHABET = "ascii, text, digits, or characters such as [0-9a-f]"
@@ -134,6 +135,8 @@ class _Line:
         if not self.maybe("of"):
             return b""
         if found := SET.fullmatch(self.next):
+            if any(first > last for first, last in SPAN.findall(found[1])):
+                raise self.fault(self.words[0][0], "a range of characters goes upwards")
             self.take()
             return _characters(found[1])
         if self.next not in ALPHABETS:
@@ -155,7 +158,7 @@ def _number(spelled: str) -> int | None:
 
 def _characters(spelled: str) -> bytes:
     """What is between brackets: characters, and ranges of them such as a-z."""
-    ranged = re.sub("(.)-(.)", lambda found: "".join(map(chr, range(ord(found[1]), ord(found[2]) + 1))), spelled)
+    ranged = SPAN.sub(lambda found: "".join(map(chr, range(ord(found[1]), ord(found[2]) + 1))), spelled)
     return bytes(sorted(set(ranged.encode())))
 
 
@@ -165,6 +168,7 @@ class _Draft:
 
     file: str
     stderr: int | None = 0
+    stderr_line: int = 0
     messages: dict[str, MessageKind] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     within: str = ""
@@ -183,8 +187,10 @@ def parse(file: str, text: bytes) -> Contract:
             continue
         match line.next:
             case "stderr":
+                if draft.stderr_line:
+                    raise line.fault(0, f"stderr is declared already, in line {draft.stderr_line}")
                 line.take()
-                draft.stderr = line.bound()
+                draft.stderr, draft.stderr_line = line.bound(), number
             case "message":
                 _open_message(draft, line)
                 inner = _add_field
