@@ -25,6 +25,8 @@ def shared() -> Iterator[Home]:
         home.build()
         for name in ("random", "work", "vault"):
             home.create(name)
+        for service in ("my.Note", "my.Read"):
+            home.ask("admin.vm.feature.Set", "work", f"supported-rpc.{service}", "1")
         write(home, POLICY)
         yield home
 
@@ -78,11 +80,23 @@ def test_the_policy_in_force_is_checked(shared: Home) -> None:
 
 
 def test_a_policy_that_comes_along_is_checked_in_its_place(shared: Home) -> None:
-    files = [{"name": "a.policy", "text": "s * gone work allow\n"}]
+    files = [{"name": "a.policy", "text": "my.Note * gone work allow\n"}]
     assert [found["sentence"] for found in ask(shared, "Check", files=files)] == ["there is no domain gone"]
     broken = [{"name": "a.policy", "text": "s * work maybe\n"}]
     (found,) = ask(shared, "Check", files=broken)
     assert (found["oddity"], found["line"]) == ("broken", 1)
+
+
+def test_a_service_that_nobody_is_known_to_have_is_a_warning(shared: Home) -> None:
+    own = shared.path / "config" / "qubes-rpc"
+    own.mkdir()
+    (own / "my.Own+argument").write_text("")
+    (own / "no service").write_text("")
+    known = ("my.Note", "my.Own", "qubes.Filecopy", "qubes.VMShell")
+    text = "".join(f"{service} * work vault allow\n" for service in (*known, "qubes.FileCopy", "unheard-of"))
+    found = ask(shared, "Check", files=[{"name": "a.policy", "text": text}])
+    assert [(one["oddity"], one["line"]) for one in found] == [("service", 5), ("service", 6)]
+    assert found[0]["sentence"].endswith("qubes.FileCopy; did you mean qubes.Filecopy?")
 
 
 def test_bytes_that_are_no_text_are_found_where_they_are(shared: Home) -> None:

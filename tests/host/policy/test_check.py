@@ -130,10 +130,14 @@ def test_a_tag_of_the_admin_domain_is_nobodys() -> None:
 
 
 def test_services_are_looked_at_only_if_it_is_known_which_there_are() -> None:
-    policy = "s * work vault allow\nt * work vault allow\n* * work vault deny\n"
+    policy = "s * work vault allow\nmy.Bakcup * work vault allow\nt * work vault allow\ns * vault work deny\n"
     assert findings(policy) == ()
-    assert findings(policy, frozenset({ServiceName("t")})) == (
-        Finding(Oddity.SERVICE, "t.policy", 1, 0, "there is no service s"),
+    installed = "if you installed it, 'bento features TEMPLATE supported-rpc.s 1' makes it known"
+    assert findings(policy, frozenset({ServiceName("t"), ServiceName("my.Backup")})) == (
+        Finding(Oddity.SERVICE, "t.policy", 1, 0, f"nobody is known to have the service s; {installed}"),
+        Finding(
+            Oddity.SERVICE, "t.policy", 2, 0, "nobody is known to have the service my.Bakcup; did you mean my.Backup?"
+        ),
     )
 
 

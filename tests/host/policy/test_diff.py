@@ -66,6 +66,7 @@ def test_terms_that_the_caller_can_choose_from_are_all_told() -> None:
 def test_a_new_deny_for_one_service_is_told_as_that_service() -> None:
     changed = edit("* * random work allow", "s * random work deny\n* * random work allow")
     assert changed == Diff((), (), (Change(RANDOM, WORK, only("s"), (PLAIN,), ()),), ())
+    assert [str(change.services) for change in changed.denied] == ["s"]
 
 
 def test_what_was_allowed_already_is_not_newly_allowed() -> None:

@@ -29,7 +29,7 @@ def test_a_file_is_statements_comments_and_blank_lines() -> None:
             EveryCall(Verdict.ALWAYS_ASK, ServiceName("s"), None, AnyDomain(), Everything()),
         ),
     )
-    assert parse("invariants", b"x # y\n".replace(b"x ", b"")) == ()
+    assert [statement.place for statement in parse("mine", text.encode())] == ["mine:3", "mine:4"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ catch every call the rule could ever see; if they miss one, that one is its.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from itertools import product
 from typing import assert_never
@@ -49,7 +50,7 @@ class Oddity(Enum):
     TAG = "tag"
     """No domain carries the tag."""
     SERVICE = "service"
-    """The service is not among the known ones."""
+    """The service is not among the known ones, which need not be all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Finding:
 
 
 def check(policy: Policy, world: World, services: frozenset[ServiceName] | None = None) -> tuple[Finding, ...]:
-    """What a person should look at, in the policy's order. `services`: all that exist, if that is known."""
+    """What a person should look at, in the policy's order. `services`: all that are known, if any are."""
     if isinstance(policy, PolicyBroken):
         fault = policy.fault
         sentence = f"{fault.problem}; until this is mended, every call is denied"
@@ -75,6 +76,7 @@ def check(policy: Policy, world: World, services: frozenset[ServiceName] | None 
 def _findings(rules: tuple[Rule, ...], world: World, services: frozenset[ServiceName] | None) -> Iterator[Finding]:
     tags = {tag for name, facts in world.domains.items() if name != ADMIN for tag in facts.tags}
     above = _Above()
+    unknown: set[ServiceName] = set()
     for rule in rules:
         if never := _never(rule, above):
             yield _finding(rule, Oddity.NEVER, never)
@@ -85,12 +87,24 @@ def _findings(rules: tuple[Rule, ...], world: World, services: frozenset[Service
         for tag in _tags(rule):
             if tag not in tags:
                 yield _finding(rule, Oddity.TAG, f"no domain carries the tag {tag}")
-        if services is not None and rule.service is not None and rule.service not in services:
-            yield _finding(rule, Oddity.SERVICE, f"there is no service {rule.service}")
+        if services is None or rule.service is None or rule.service in services or rule.service in unknown:
+            continue
+        unknown.add(rule.service)  # told once, where it first stands
+        yield _finding(rule, Oddity.SERVICE, _unknown(rule.service, services))
 
 
 def _finding(rule: Rule, oddity: Oddity, sentence: str) -> Finding:
     return Finding(oddity, rule.file, rule.line, 0, sentence)
+
+
+def _unknown(service: ServiceName, services: frozenset[ServiceName]) -> str:
+    """A warning, and no more: what is installed in a domain only the domain knows."""
+    if near := get_close_matches(service, sorted(services), n=1, cutoff=0.8):
+        return f"nobody is known to have the service {service}; did you mean {near[0]}?"
+    return (
+        f"nobody is known to have the service {service};"
+        f" if you installed it, 'bento features TEMPLATE supported-rpc.{service} 1' makes it known"
+    )
 
 
 def _names(rule: Rule) -> Iterable[DomainName]:

@@ -146,9 +146,9 @@ class _Looked:
             near = [0] * len(self._space.nodes)
             for source, row in self._space.rows(pairs):
                 near[source] = row
-            for link in self._besides_calls() if through is None else ():
-                if not (unasked and link.means.asked):
-                    near[self._space.place(link.source)] |= 1 << self._space.place(link.target)
+            others = self._besides_calls() if through is None else []
+            for link in [link for link in others if not (unasked and link.means.asked)]:
+                near[self._space.place(link.source)] |= 1 << self._space.place(link.target)
             self._near[through, unasked] = near
         return self._near[through, unasked]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar, assert_never
 
+from bento.host.manager.known import known_services
 from bento.host.manager.methods.kinds import Manager, Method, Reply
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import LABELS
@@ -62,7 +63,9 @@ async def check_policy(manager: Manager, request: Request) -> Reply:
     """`{"files": [{"name", "text"}]}`, or `{}` for the policy in force -> a list of findings."""
     asked = _object(request, "files")
     policy = _policy(asked, "files") if "files" in asked else await manager.calls.policy()
-    found = await asyncio.to_thread(check, policy, manager.calls.world())
+    directories = [policies.parent / "qubes-rpc" for policies in manager.places.policies]
+    services = known_services(manager.inventory, manager.contracts.services(), directories)
+    found = await asyncio.to_thread(check, policy, manager.calls.world(), services)
     if (fault := manager.calls.policy_fault) and "files" not in asked and isinstance(policy, PolicyRules):
         sentence = f"{fault.problem}; until this is mended, the policy of before holds"
         found = (Finding(Oddity.BROKEN, fault.file, fault.line, fault.column, sentence), *found)
