@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "bento.desktop": ("bento.wire",),
     "bento.host.jail": ("bento.wire",),
     "bento.host.broker": ("bento.host.jail", "bento.wire"),
+    "bento.host.service": ("bento.host.jail", "bento.wire"),
     "bento.host.model": ("bento.wire",),
     "bento.host.policy": ("bento.host.model", "bento.wire"),
     "bento.host.contract": ("bento.host.model", "bento.wire"),

@@ -56,6 +56,11 @@ class Home:
         """Where policy files lie: in the first of these where a file is, it hides those of its name in the others."""
         return (self.run / "policy.d", self.policy, self.system / "policy.d")
 
+    @property
+    def services(self) -> tuple[PurePosixPath, ...]:
+        """Where services of the admin domain lie, the person's first."""
+        return (self.config / "qubes-rpc", self.system / "qubes-rpc")
+
 
 def find_home(environment: Mapping[str, str]) -> Home:
     """The home that `environment` names; raises `WireError` where it names none that can work."""

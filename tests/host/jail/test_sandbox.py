@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
-from bento.host.jail.sandbox import sandbox_argv
+from bento.host.jail.sandbox import nursery_argv
 from bento.wire.control import FROM_BROKER, MAX_PACKET, Spawn, Spawned, decode_packet, encode_packet
 from bento.wire.names import DomainName
 
 
 def argv_of(tree: Path, *, python: str = "", home: str = sys.base_prefix, control_fd: int = 5) -> list[str]:
-    return sandbox_argv(
+    return nursery_argv(
         bwrap=PurePosixPath("/usr/bin/bwrap"),
         python=PurePosixPath(python or Path(sys.executable).resolve()),
         python_home=PurePosixPath(home),

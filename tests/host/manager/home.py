@@ -248,6 +248,10 @@ class Home:
         (found,) = [pid for pid in _descendants(self.pid) if _comm(pid) == title]
         return found
 
+    def running(self, what: str) -> list[int]:
+        """Processes of whoever's whose command line has these words."""
+        return [pid for pid in _pids() if what in _cmdline(pid)]
+
     def broker_pids(self) -> list[int]:
         return [pid for pid in _descendants(self.pid) if _comm(pid).startswith("bento:")]
 

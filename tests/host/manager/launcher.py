@@ -33,7 +33,7 @@ from bento.host.drivers.files import FileStorage
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
 from bento.host.manager import brokers, daemon, templates
-from bento.host.manager.__main__ import home_mark, nursery_argv
+from bento.host.manager.__main__ import home_mark, nursery_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
 from bento.host.manager.daemon import Drivers
@@ -144,6 +144,7 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         hypervisor=hypervisor,
         builder=QuickBuilder(),
         nursery=nursery_argv,
+        service=service_argv,
         doctor=_doctor,
     )
 

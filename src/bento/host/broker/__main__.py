@@ -1,4 +1,4 @@
-"""`python -S -E -m bento.host.broker --control-fd N`: the nursery, which the manager starts by `jail.sandbox_argv`."""
+"""`python -S -E -m bento.host.broker --control-fd N`: the nursery, which the manager starts by `jail.sandbox`."""
 
 import socket
 import sys

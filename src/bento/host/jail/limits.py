@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`files` open at once; `memory` bytes of address space; `file_size` bytes a file may grow to."""
+    """`files` open at once; `memory` bytes of address space; `file_size` bytes a file may grow to; and processes, which
+    the kernel counts for a user in a user namespace: 0 is none more than there are.
+    """
 
     files: int
     memory: int
     file_size: int
+    processes: int = 0
 
     def apply(self) -> None:
         """For this process and its children; not to be raised again. What is lower already stays."""
@@ -18,7 +21,7 @@ class Limits:
             (resource.RLIMIT_NOFILE, self.files),
             (resource.RLIMIT_AS, self.memory),
             (resource.RLIMIT_FSIZE, self.file_size),
-            (resource.RLIMIT_NPROC, 0),  # no process more than those there are
+            (resource.RLIMIT_NPROC, self.processes),
             (resource.RLIMIT_CORE, 0),  # a dump would hold what domains said to each other
         ):
             _, hard = resource.getrlimit(what)

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from bento.host.jail.limits import Limits
-from bento.host.jail.seccomp import NUMBERS, compile_filter, install
+from bento.host.jail.seccomp import NUMBERS, compile_filter, compile_sieve, install
 
 MIB = 1 << 20
 MACHINE = os.uname().machine  # read here: a process that is confined a second time may not ask any more
@@ -40,6 +40,12 @@ def confine(profile: Profile) -> None:
     install(program)
 
 
+def restrain() -> None:
+    """What holds for a service of the admin domain and the process beside it, from before the service is started."""
+    SERVICE.apply()
+    install(compile_sieve(MACHINE, NOT_FOR_SERVICES))
+
+
 RUNNING_PYTHON = (
     Privilege("memory, never executable (seccomp.py)", ("brk", "mmap", "mprotect", "mremap", "munmap", "madvise")),
     Privilege("the interpreter's lock", ("futex",)),
@@ -68,6 +74,14 @@ BECOME_A_BROKER = (
     Privilege("make the broker's loop and look at the files it was given", ("epoll_create1", "getsockopt", "fstat")),
     Privilege("the same, as newer C libraries spell it", ("newfstatat",)),
     Privilege("take the broker's own limits and filter", ("prctl", "prlimit64")),
+)
+
+FEED_THE_SERVICE = (
+    Privilege("bytes of the leg, a socket it was given", ("recvfrom", "sendto")),
+    Privilege("what the service says, on pipes", ("read",)),
+    Privilege("wait for the leg, the pipes and the service's end", ("epoll_ctl", "epoll_wait", "epoll_pwait")),
+    Privilege("learn how the service ended", ("waitid",)),
+    Privilege("end its input", ("close",)),
 )
 
 ATTACKS = frozenset(
@@ -111,5 +125,39 @@ NURSERY = Profile(
 )
 """The brokers' parent. A filter holds for children too, so it allows what they need until they have their own."""
 
+RELAY = Profile(
+    RUNNING_PYTHON + FEED_THE_SERVICE,
+    deadly=ATTACKS,
+    limits=Limits(
+        # The leg, three pipes, the loop, the service's end.
+        files=64,
+        # The interpreter maps 30 MiB; a chunk of each stream is a few hundred KiB.
+        memory=128 * MIB,
+        file_size=1 * MIB,
+    ),
+)
+"""Between a guest's leg and one service of the admin domain: reads the guest's frames once the service runs."""
+
+SERVICE = Limits(files=1024, memory=2048 * MIB, file_size=64 * MIB, processes=256)
+"""What one call of a service may take. Its processes share this user's count with nobody outside of their box."""
+
+NOT_FOR_SERVICES = frozenset(
+    {
+        # Nobody to talk to: all that a service is to hear and say goes through its three streams. Namespaces do not
+        # reach AF_VSOCK, which leads to whatever machine the host itself runs in.
+        "socket",
+        # Reach into other processes.
+        *("ptrace", "process_vm_readv", "process_vm_writev"),
+        # Change its world, or find a soft spot in the kernel.
+        *("mount", "pivot_root", "chroot", "unshare", "setns", "open_by_handle_at"),
+        *("fsopen", "fsconfig", "fsmount", "move_mount", "open_tree", "mount_setattr"),
+        *("bpf", "io_uring_setup", "userfaultfd", "perf_event_open", "keyctl", "add_key", "request_key"),
+        *("init_module", "finit_module", "delete_module", "kexec_load"),
+    }
+)
+"""A service is any program of /usr, and nobody knows what it calls: so this is a list of what none of them needs."""
+
 assert ATTACKS.isdisjoint(BROKER.allowed)
+assert ATTACKS.isdisjoint(RELAY.allowed)
+assert RELAY.allowed | NOT_FOR_SERVICES <= NUMBERS.keys()
 assert NURSERY.allowed | ATTACKS <= NUMBERS.keys()

@@ -1,9 +1,10 @@
 """From names of system calls to a filter in the kernel (seccomp(2), classic BPF). Nothing here says which and why.
 
-What is allowed, is; what is deadly, kills the process at once; all the rest
-fails with EPERM. Whatever is allowed, memory can never be made executable or be
-a file's, and the standard files (0 to 2, which belong to others too) be neither
-cut nor rewritten.
+Of a filter, what is allowed, is; what is deadly, kills the process at once; all
+the rest fails with EPERM. Whatever is allowed, memory can never be made
+executable or be a file's, and the standard files (0 to 2, which belong to
+others too) be neither cut nor rewritten. Of a sieve, which is for programs that
+nobody knows beforehand, what is denied fails with EPERM and the rest is allowed.
 
 Numbers: Linux's arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h (aarch64).
@@ -19,6 +20,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     # name: (x86_64, aarch64); None where the architecture has no such call
     "accept": (43, 202),
     "accept4": (288, 242),
+    "add_key": (248, 217),
     "bind": (49, 200),
     "bpf": (321, 280),
     "brk": (12, 214),
@@ -41,6 +43,9 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "exit_group": (231, 94),
     "finit_module": (313, 273),
     "fork": (57, None),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fsopen": (430, 430),
     "fstat": (5, 80),
     "ftruncate": (77, 46),
     "futex": (202, 98),
@@ -59,12 +64,15 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279),
     "mmap": (9, 222),
     "mount": (165, 40),
+    "mount_setattr": (442, 442),
+    "move_mount": (429, 429),
     "mprotect": (10, 226),
     "mremap": (25, 216),
     "munmap": (11, 215),
     "newfstatat": (262, 79),
     "open": (2, None),
     "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428),
     "openat": (257, 56),
     "openat2": (437, 437),
     "perf_event_open": (298, 241),
@@ -77,8 +85,10 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "process_vm_writev": (311, 271),
     "ptrace": (101, 117),
     "pwrite64": (18, 68),
+    "read": (0, 63),
     "recvfrom": (45, 207),
     "recvmsg": (47, 212),
+    "request_key": (249, 218),
     "restart_syscall": (219, 128),
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
@@ -93,6 +103,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "userfaultfd": (323, 282),
     "vfork": (58, None),
     "wait4": (61, 260),
+    "waitid": (247, 95),
     "write": (1, 64),
 }
 
@@ -121,16 +132,7 @@ class Unconfined(Exception):
 
 def compile_filter(machine: str, allowed: Collection[str], deadly: Collection[str]) -> bytes:
     """The BPF program (an array of struct sock_filter) for `machine`, as uname names it."""
-    if machine not in ARCHITECTURES:
-        raise Unconfined(f"no system call filter for {machine}; brokers run on {' and '.join(ARCHITECTURES)}")
-    column, audit = ARCHITECTURES[machine]
-    program = [
-        _step(LOAD, ARCHITECTURE),
-        # A call in another architecture's numbering would mean something else here.
-        *_unless(EQUAL, audit, KILL),
-        _step(LOAD, CALL),
-        *_when(AT_LEAST, X32, KILL),
-    ]
+    column, program = _begin(machine)
     for name in sorted(allowed):
         number = NUMBERS[name][column]
         if number is None:
@@ -143,6 +145,31 @@ def compile_filter(machine: str, allowed: Collection[str], deadly: Collection[st
             program += _when(EQUAL, number, KILL)
     program.append(_step(RETURN, REFUSE))
     return b"".join(program)
+
+
+def compile_sieve(machine: str, denied: Collection[str]) -> bytes:
+    """The same for a process that may do all but what is `denied`."""
+    column, program = _begin(machine)
+    for name in sorted(denied):
+        number = NUMBERS[name][column]
+        if number is not None:
+            program += _when(EQUAL, number, REFUSE)
+    program.append(_step(RETURN, ALLOW))
+    return b"".join(program)
+
+
+def _begin(machine: str) -> tuple[int, list[bytes]]:
+    """The machine's column in `NUMBERS`, and the steps that load a call's number."""
+    if machine not in ARCHITECTURES:
+        raise Unconfined(f"no system call filter for {machine}; brokers run on {' and '.join(ARCHITECTURES)}")
+    column, audit = ARCHITECTURES[machine]
+    return column, [
+        _step(LOAD, ARCHITECTURE),
+        # A call in another architecture's numbering would mean something else here.
+        *_unless(EQUAL, audit, KILL),
+        _step(LOAD, CALL),
+        *_when(AT_LEAST, X32, KILL),
+    ]
 
 
 def _conditions(name: str) -> list[bytes]:

@@ -10,7 +10,7 @@ import shutil
 import sys
 from functools import partial
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import bento
 from bento.host.drivers.files import FileStorage
@@ -20,7 +20,7 @@ from bento.host.drivers.qemu.hypervisor import QemuHypervisor
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
 from bento.host.drivers.template.builder import DebianBuilder
-from bento.host.jail.sandbox import sandbox_argv
+from bento.host.jail import sandbox
 from bento.host.manager import daemon
 from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
@@ -48,6 +48,7 @@ async def _prepare(places: Places, notices: Notices) -> Drivers:
         hypervisor=await _hypervisor(places, notices),
         builder=DebianBuilder(config=places.policy.parent),
         nursery=nursery_argv,
+        service=service_argv,
         doctor=partial(_examine, places),
     )
 
@@ -71,16 +72,27 @@ def home_mark(places: Places) -> str:
 
 
 def nursery_argv(control_fd: int) -> list[str]:
+    return sandbox.nursery_argv(bwrap=_bwrap("brokers"), **_code(), control_fd=control_fd)
+
+
+def service_argv(program: Path, leg_fd: int) -> list[str]:
+    return sandbox.service_argv(bwrap=_bwrap("services"), **_code(), program=PurePosixPath(program), leg_fd=leg_fd)
+
+
+def _bwrap(who: str) -> PurePosixPath:
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        raise Unavailable("bubblewrap is missing, and brokers do not run without it; sudo apt-get install bubblewrap")
-    return sandbox_argv(
-        bwrap=PurePosixPath(bwrap),
-        python=PurePosixPath(os.path.realpath(sys.executable)),
-        python_home=PurePosixPath(sys.base_prefix),
-        package=PurePosixPath(bento.__file__).parent,
-        control_fd=control_fd,
-    )
+        raise Unavailable(f"bubblewrap is missing, and {who} do not run without it; sudo apt-get install bubblewrap")
+    return PurePosixPath(bwrap)
+
+
+def _code() -> dict[str, PurePosixPath]:
+    """Python and Bento's package, for a box."""
+    return {
+        "python": PurePosixPath(os.path.realpath(sys.executable)),
+        "python_home": PurePosixPath(sys.base_prefix),
+        "package": PurePosixPath(bento.__file__).parent,
+    }
 
 
 async def _examine(places: Places) -> list[dict[str, object]]:

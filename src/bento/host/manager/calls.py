@@ -23,6 +23,7 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.reports import Reports
+from bento.host.manager.services import Services
 from bento.host.manager.world import KnownDomains
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import ADMIN, DomainClass, PowerState
@@ -62,17 +63,20 @@ class Calls:
         lifecycle: Lifecycle,
         disposables: Disposables,
         consent: Consent,
+        services: Services,
         audit: Audit,
         contracts: Contracts,
+        reports: Reports,
     ) -> None:
         self._inventory = inventory
         self._policy = policy
         self._lifecycle = lifecycle
         self._disposables = disposables
         self._consent = consent
+        self._services = services
         self._audit = audit
         self._contracts = contracts
-        self._reports = Reports()
+        self._reports = reports
         self._world = World(KnownDomains(inventory, lifecycle.state))
 
     async def answer(self, source: DomainName, asked: Asked) -> socket.socket | ExitCode:
@@ -141,11 +145,9 @@ class Calls:
         return TargetName(f"@dispvm:{domain.template}" if domain and domain.klass is DomainClass.DISPOSABLE else source)
 
     async def _proceed(self, call: Call, outcome: Outcome, target: End) -> socket.socket | ExitCode:
-        if target == ADMIN:
-            what = f"call allowed, but {ADMIN} has no service {call.service}: {call.source} asked"
-            self._reports.say(call.source, logging.WARNING, what)
-            return ExitCode.NOT_FOUND
         try:
+            if target == ADMIN:
+                return await self._serve(call)
             if isinstance(target, Disposable):
                 return await self.open_in_new(
                     target.base,
@@ -168,6 +170,17 @@ class Calls:
             what = f"call of {call.service} from {call.source} failed: {error}"
             self._reports.say(call.source, logging.WARNING, what)
             return ExitCode.FAULT
+
+    async def _serve(self, call: Call) -> socket.socket | ExitCode:
+        """By a service of the admin domain."""
+        program = self._services.find(call.service, call.argument)
+        if program is None:
+            what = f"{ADMIN} has no service {call.service}, which {call.source} asked for"
+            self._reports.say(call.source, logging.WARNING, what)
+            return ExitCode.NOT_FOUND
+        return await self._services.open(
+            program, Open(call.service, call.argument, call.source, call.target, user="", rows=0, columns=0)
+        )
 
     async def open(
         self,

@@ -20,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 from bento.host.manager import server
 from bento.host.manager.audit import Audit
@@ -40,6 +41,8 @@ from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.recovery import recover
+from bento.host.manager.reports import Reports
+from bento.host.manager.services import Services
 from bento.host.manager.templates import Templates
 from bento.host.model.errors import BentoError, Unavailable
 from bento.host.ports.hypervisor import Hypervisor
@@ -77,6 +80,8 @@ class Drivers:
     builder: TemplateBuilder
     nursery: Callable[[int], list[str]]
     """The command line of the brokers' nursery, whose control socket is the given file number."""
+    service: Callable[[Path, int], list[str]]
+    """The command line of one call of a service of the admin domain: its file, and the file number of its leg."""
     doctor: Callable[[], Awaitable[list[dict[str, object]]]]
 
 
@@ -147,8 +152,10 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         disposables = Disposables(inventory, places, events)
         grants = Grants(inventory, drivers.store)
         consent = Consent(inventory, grants)
+        reports = Reports()
+        services = Services(places.services, drivers.service, reports)
         contracts = Contracts(places.contracts)
-        calls = Calls(inventory, policy, lifecycle, disposables, consent, audit, contracts)
+        calls = Calls(inventory, policy, lifecycle, disposables, consent, services, audit, contracts, reports)
         await recover(inventory, places, drivers.hypervisor, lifecycle, templates)
         manager = Manager(
             inventory=inventory,
@@ -179,6 +186,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         await asyncio.wait(working)
         await lifecycle.close()
         await nursery.close()
+        await services.close()
         await audit.close()
         for work in working:
             if not work.cancelled():

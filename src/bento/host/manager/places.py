@@ -19,6 +19,7 @@ class Places:
     policy: Path
     policies: tuple[Path, ...]
     contracts: Path
+    services: tuple[Path, ...]
     socket: Path
     log: Path
 
@@ -30,6 +31,7 @@ class Places:
             Path(home.policy),
             tuple(map(Path, home.policies)),
             Path(home.contracts),
+            tuple(map(Path, home.services)),
             Path(home.manager_socket),
             Path(home.manager_log),
         )

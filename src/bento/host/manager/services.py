@@ -1,0 +1,139 @@
+"""Services of the admin domain: found here, run elsewhere. Each call has a process of its own, in a box (`jail`).
+
+The process reads the calling guest's frames, so it is treated like a broker: it
+gets the leg and the service's file and nothing else, what it says is shown as
+words and no more, and it is ended with the call, whether or not it agrees. A
+service that needs more of the host than /usr and three streams is not for here.
+"""
+
+import asyncio
+import logging
+import os
+import select
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+import bento
+from bento.host.manager.reports import Reports
+from bento.host.model.errors import Unavailable
+from bento.wire.control import Open, encode_packet
+from bento.wire.names import DomainName, ServiceArgument, ServiceName
+
+SHIPPED = Path(bento.__file__).parent / "host/service/rpc"
+"""What Bento brings; a file of the person's of the same name comes first."""
+
+MAX_AT_ONCE = 8
+"""Calls of one source that are served at once. Its further ones wait, and it waits for nobody but itself."""
+
+NAME_MAX = 255
+
+END_SECONDS = 5.0
+"""How long a process has to end when its caller has hung up."""
+
+MAX_COMPLAINT = 500
+"""Bytes of what a process says at its end."""
+
+Argv = Callable[[Path, int], list[str]]
+"""The command line of one call: the service's file, and the number under which the leg is open."""
+
+
+class Services:
+    def __init__(self, directories: Sequence[Path], argv: Argv, reports: Reports) -> None:
+        """`directories` come before `SHIPPED`."""
+        self._directories = (*directories, SHIPPED)
+        self._argv = argv
+        self._reports = reports
+        self._slots: dict[DomainName, asyncio.Semaphore] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def find(self, service: ServiceName, argument: ServiceArgument) -> Path | None:
+        """The service's file, SERVICE+ARGUMENT before SERVICE. Raises `Unavailable` for one that nobody can run."""
+        names = [name for name in (f"{service}+{argument}", service) if len(name) <= NAME_MAX]
+        for name, directory in product(names, self._directories):
+            path = directory / name
+            try:
+                mode = path.stat().st_mode
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise Unavailable(f"{path} cannot be looked at: {error.strerror}") from error
+            if not stat.S_ISREG(mode) or not os.access(path, os.X_OK):
+                raise Unavailable(f"{path} is no executable file; 'chmod +x' makes a program one")
+            return path
+        return None
+
+    async def open(self, program: Path, call: Open) -> socket.socket:
+        """The caller's leg of a call that `program` now serves; waits while the source has too many."""
+        slots = self._slots.setdefault(call.source, asyncio.Semaphore(MAX_AT_ONCE))
+        await slots.acquire()
+        callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            process = await self._start(program, call, servers)
+        except BaseException:
+            callers.close()
+            servers.close()
+            slots.release()
+            raise
+        serving = asyncio.create_task(self._attend(process, call, servers))
+        self._running.add(serving)
+        serving.add_done_callback(self._running.discard)
+        serving.add_done_callback(lambda _: slots.release())
+        return callers
+
+    async def close(self) -> None:
+        for serving in self._running:
+            serving.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _start(self, program: Path, call: Open, leg: socket.socket) -> asyncio.subprocess.Process:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv(program, leg.fileno()),
+                pass_fds=(leg.fileno(),),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable(f"the box of {call.service} does not start ({error}); run 'bento doctor'") from error
+        assert process.stdin
+        process.stdin.write(encode_packet(call))
+        process.stdin.close()
+        return process
+
+    async def _attend(self, process: asyncio.subprocess.Process, call: Open, leg: socket.socket) -> None:
+        """Until the process has ended; nothing of it may outlive the call, which is over when the caller hangs up.
+
+        The leg's own end is kept open meanwhile, to see that; nothing is read from it.
+        """
+        assert process.stderr
+        ending = asyncio.create_task(process.wait())
+        hang_up = asyncio.create_task(_hung_up(leg))
+        try:
+            await asyncio.wait({ending, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ending}, timeout=END_SECONDS)
+        finally:
+            hang_up.cancel()
+            leg.close()
+            if not ending.done():
+                process.kill()
+                await asyncio.wait({ending})
+        if untrusted := await process.stderr.read(MAX_COMPLAINT):
+            words = "".join(c if " " <= c <= "~" else "?" for c in untrusted.decode("ascii", "replace").strip())
+            self._reports.say(call.source, logging.WARNING, f"{call.service} for {call.source}: {words}")
+
+
+async def _hung_up(leg: socket.socket) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    with select.epoll() as hang_ups:
+        hang_ups.register(leg, 0)  # nothing but EPOLLHUP and EPOLLERR, which are always reported
+        loop.add_reader(hang_ups.fileno(), ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(hang_ups.fileno())
