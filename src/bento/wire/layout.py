@@ -58,13 +58,10 @@ class Blob:
         self.exact = exact
 
     def encode(self, value: bytes) -> bytes:
-        return len(value).to_bytes(4, "big") + value
+        return U32.encode(len(value)) + value
 
     def decode(self, untrusted: memoryview, at: int) -> tuple[bytes, int]:
-        start = at + 4
-        if start > len(untrusted):
-            raise WireError("message ends inside a length")
-        length = int.from_bytes(untrusted[at:start], "big")
+        length, start = U32.decode(untrusted, at)
         if length > self.limit or (self.exact and length != self.limit):
             raise WireError(f"field of {length} bytes where {self.limit} are allowed")
         end = start + length

@@ -25,9 +25,9 @@ Source of what a call carries, and of the exit codes: the field's qrexec.
 from enum import IntEnum
 from typing import Annotated
 
+from bento.wire.callnames import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
 from bento.wire.errors import WireError
 from bento.wire.layout import U8, U16, U32, U64, Blob, Bytes, Codec, Message, Number, Rest, Sender, Text, message
-from bento.wire.names import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
 
 MAX_DATA = 1 << 17
 """Most payload bytes in one `Data`."""

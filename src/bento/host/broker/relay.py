@@ -20,19 +20,7 @@ from bento.wire.calls import Calls, Role
 from bento.wire.contract import BROKEN, Broken, Follower, Said
 from bento.wire.errors import WireError
 from bento.wire.layout import Bytes, Message, Sender
-from bento.wire.rpc import (
-    Accepted,
-    Ask,
-    Data,
-    Drop,
-    Eof,
-    Exit,
-    ExitCode,
-    Ready,
-    Refused,
-    Resize,
-    Window,
-)
+from bento.wire.rpc import Accepted, Ask, Data, Drop, Eof, Exit, ExitCode, Ready, Refused, Resize, Window
 
 CHUNK = 1 << 18
 """Bytes of a leg's turn."""
