@@ -17,6 +17,10 @@ def test_bento_home_moves_everything() -> None:
     assert paths(find_home({"BENTO_HOME": "/b"} | environment)) == ("/b", "/b/config", "/b/run")
 
 
+def test_contracts_are_the_persons() -> None:
+    assert str(find_home({"HOME": "/h"}).contracts) == "/h/.config/bento/contracts"
+
+
 def test_policies_lie_in_three_places_and_those_of_a_bento_home_below_it() -> None:
     everybody = find_home({"HOME": "/h", "XDG_RUNTIME_DIR": "/r"})
     assert [*map(str, everybody.policies)] == ["/r/bento/policy.d", "/h/.config/bento/policy.d", "/etc/bento/policy.d"]
