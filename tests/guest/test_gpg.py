@@ -203,9 +203,7 @@ def test_no_file_of_the_domain_with_the_keys_is_read_or_written(vault: Vault, tm
 @pytest.mark.parametrize(
     "untrusted",
     [
-        b"",
         b"\xff" * COMMAND.size,
-        bytes(COMMAND.size)[:-1],
         encode_command(["--sign"]) + encode_block(Ended(0)),
         encode_command(["--sign"]) + encode_block(Block(1, b"x")),
         encode_command(["--sign"]) + b"\0\0\0\0\xff\xff\xff\x7f",
@@ -217,6 +215,11 @@ def test_nonsense_ends_the_call_and_signs_nothing(vault: Vault, untrusted: bytes
     assert isinstance(blocks[-1], Ended)
     assert blocks[-1].code != 0
     assert not any(isinstance(block, Block) and block.file == 0 and block.data for block in blocks)
+
+
+@pytest.mark.parametrize("size", [0, COMMAND.size - 1])
+def test_a_call_without_a_whole_command_line_is_not_answered(vault: Vault, size: int) -> None:
+    assert vault.say(bytes(size)) == []
 
 
 def test_a_caller_that_leaves_in_the_middle_ends_its_gpg(vault: Vault) -> None:

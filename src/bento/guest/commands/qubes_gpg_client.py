@@ -46,17 +46,13 @@ def main(arguments: list[str], command: str = COMMANDS[0]) -> int:
         asked = encode_command(line.words)
         call = Call(domain(), SERVICE)
         call.wait()
-        call.send(asked)
     except (WireError, BadFile) as error:
         print(f"{command}: {error}.", file=sys.stderr)
         return REFUSED
     except NoCall as refused:
         print(f"{command}: {refused}", file=sys.stderr)
         return refused.code
-    except OSError as error:
-        print(f"{command}: The call broke off: {error.strerror}.", file=sys.stderr)
-        return ExitCode.FAULT
-    threading.Thread(target=feed, args=(call, line), daemon=True).start()
+    threading.Thread(target=feed, args=(call, asked, line), daemon=True).start()
     try:
         return hear(call, line)
     except WireError as error:
@@ -115,13 +111,14 @@ def opened(name: str) -> int:
         raise BadFile(f"{name}: {error.strerror}") from None
 
 
-def feed(call: Call, line: Line) -> None:
-    """Send what the command line's files say. Those it named go before standard input: gpg reads a signature first."""
+def feed(call: Call, asked: bytes, line: Line) -> None:
+    """Send the command line and what its files say; those it names first, since gpg reads a signature before data."""
     waiting = {file: place for place, file in enumerate(line.inputs)}
     poll = select.poll()
     for file in waiting:
         poll.register(file, select.POLLIN)
     try:
+        call.send(asked)
         if line.takes is Takes.USERS and len(waiting) == 1:
             # Nothing is read from standard input then; what waits there is for whoever comes next.
             call.send(encode_block(Block(waiting.pop(0), b"")))

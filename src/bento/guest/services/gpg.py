@@ -37,9 +37,13 @@ def main() -> int:
 
 def serve(accepting: Accepting) -> int:
     """One call on standard input and output; the exit code is gpg's."""
+    untrusted = read_exactly(COMMAND.size)
+    if len(untrusted) < COMMAND.size:
+        print(f"{SERVICE}: the call ended before its command line did", file=sys.stderr)
+        return REFUSED
     try:
         source = DomainName.parse(os.environ.get("QREXEC_REMOTE_DOMAIN", ""))
-        line = parse_remote(decode_command(read_exactly(COMMAND.size)))
+        line = parse_remote(decode_command(untrusted))
         accepting.check(source)
         gpg = Gpg(line)
     except (WireError, NotAccepted) as refusal:
