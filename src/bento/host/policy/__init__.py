@@ -8,7 +8,9 @@
     explain.explain   the same, and the rules above that nearly matched
     check.check       (Policy, World) -> rules that can never match, names that mean nobody
     reach.reach       (Policy, World) -> who can reach whom, directly and by way of others
-    diff.diff         (Policy, Policy, World) -> what the second newly allows, denies or alters
+    diff.diff         (Policy, Policy, World) -> what the second newly allows, asks about, denies or alters
+    invariant.breaches  (Statements, Policy, World) -> those that do not hold, each with how
+    simulate.simulate   (calls of the log, Policy, World) -> those that would be decided otherwise
 
 Everything here is pure: whoever reads files, asks a person, or starts a
 domain does it elsewhere and brings the outcome in as a value. What a guest

@@ -63,8 +63,7 @@ async def check_policy(manager: Manager, request: Request) -> Reply:
     """`{"files": [{"name", "text"}]}`, or `{}` for the policy in force -> a list of findings."""
     asked = _object(request, "files")
     policy = _policy(asked, "files") if "files" in asked else await manager.calls.policy()
-    directories = [policies.parent / "qubes-rpc" for policies in manager.places.policies]
-    services = known_services(manager.inventory, manager.contracts.services(), directories)
+    services = known_services(manager.inventory, manager.contracts.services(), manager.places.services)
     found = await asyncio.to_thread(check, policy, manager.calls.world(), services)
     if (fault := manager.calls.policy_fault) and "files" not in asked and isinstance(policy, PolicyRules):
         sentence = f"{fault.problem}; until this is mended, the policy of before holds"
