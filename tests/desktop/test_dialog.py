@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bento.wire.consent import No, Notice, Outcome, Question, Settled, Term, Yes
+from bento.wire.admin import Event
+from bento.wire.consent import Attending, No, Notice, Outcome, Question, Settled, Term, Yes, encode_told
 from bento.wire.names import ServiceArgument, TargetName
 from tests.cli.conftest import PROGRAM, SOURCE
 from tests.cli.fake import FakeManager
@@ -281,6 +282,13 @@ def test_without_a_manager_it_is_a_sentence(home: Path, screen: Screen) -> None:
     done = started({**screen.environment, "PYTHONPATH": str(SOURCE), "BENTO_HOME": str(home)})
     assert done.returncode == 4
     assert "the manager cannot be reached" in done.stderr
+
+
+def test_a_manager_that_talks_nonsense_is_a_sentence(manager: FakeManager, home: Path, screen: Screen) -> None:
+    manager.answers["bento.consent.Attend"] = [encode_told(Attending()), Event("", "surprise")]
+    done = started({**screen.environment, "PYTHONPATH": str(SOURCE), "BENTO_HOME": str(home)})
+    assert done.returncode == 4
+    assert done.stderr == "bento: the manager says what makes no sense: 'surprise' is nothing that an agent is told\n"
 
 
 # ---- the whole way -------------------------------------------------------------------------------

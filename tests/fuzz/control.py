@@ -16,6 +16,7 @@ from bento.wire.control import (
     Spawn,
     Spawned,
     Up,
+    Withdrawn,
     decode_packet,
     encode_packet,
 )
@@ -34,6 +35,7 @@ MESSAGES: tuple[Message, ...] = (
     Connect(1),
     Deny(1, 126),
     OpenConsole(),
+    Withdrawn(1),
     Ended(Ending.VIOLATION, "'x' is not a service name"),
 )
 TO_BROKER = frozenset(bytes((message.TAG,)) for message in MESSAGES if message.SENDER is Sender.HOST)

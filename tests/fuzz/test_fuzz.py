@@ -9,6 +9,7 @@ from bento.wire.errors import WireError
 from bento.wire.names import printable
 from tests.fuzz import (
     admin,
+    consent,
     contract,
     control,
     filecopy,
@@ -28,6 +29,7 @@ TARGETS = {
     module.__name__.rpartition(".")[2]: module.TARGET
     for module in (
         admin,
+        consent,
         contract,
         control,
         filecopy,

@@ -10,3 +10,6 @@ parsed names and an argument of plain letters, and none of it is ever markup.
     line.py      the manager's socket
     desk.py      all of these together
 """
+
+OUTSIDE = 4
+"""The exit code of `bento` for what is not Bento's to mend (docs/cli.md)."""

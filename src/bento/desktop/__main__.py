@@ -4,11 +4,9 @@ import os
 import signal
 import sys
 
+from bento.desktop import OUTSIDE
 from bento.wire.errors import WireError
 from bento.wire.home import find_home
-
-OUTSIDE = 4
-"""The exit code of `bento` for what is not Bento's to mend (docs/cli.md)."""
 
 NO_LIBRARY = "PySide6 is missing, which draws the window; install bento-os[desktop], or use 'bento agent' on a terminal"
 NO_DISPLAY = "no window can be shown here (is DISPLAY or WAYLAND_DISPLAY set?); use 'bento agent' on a terminal"

@@ -1,15 +1,18 @@
 """The agent as a whole: the manager's line on one side, windows on the other."""
 
+import sys
 import time
 
-from PySide6.QtCore import QObject, QSocketNotifier, QTimer
+from PySide6.QtCore import QCoreApplication, QObject, QSocketNotifier, QTimer
 from PySide6.QtGui import QGuiApplication
 
+from bento.desktop import OUTSIDE
 from bento.desktop.dialog import Dialog
 from bento.desktop.line import Attendance, Ended, answer
 from bento.desktop.notices import Notices
 from bento.desktop.prompt import Prompt
 from bento.wire.consent import Answer, Attending, Notice, Question, Settled
+from bento.wire.errors import WireError
 from bento.wire.home import Home
 
 LOOK_AGAIN_MILLISECONDS = 1000
@@ -41,6 +44,9 @@ class Desk(QObject):
         try:
             for told in self._line.take():
                 self._react(told)
+        except WireError as error:
+            print(f"bento: the manager says what makes no sense: {error}", file=sys.stderr)
+            QCoreApplication.exit(OUTSIDE)
         except Ended:
             self._watch.setEnabled(False)
             self._watch.deleteLater()
