@@ -6,7 +6,7 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 AS_USER = $(PYTHON) -B scripts/as_user.py
 PYTEST = $(AS_USER) python -m pytest
 
-.PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc soak lock clean
+.PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc tcb soak lock clean
 
 help:
 	@echo 'make demo        build a template if there is none, start five domains, show what they can and cannot do'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check       lint and the tests that need no virtual machine'
 	@echo 'make lint        ruff, mypy, import-linter'
 	@echo 'make bench       all benches; bench-start and bench-rpc run one'
+	@echo 'make tcb         which files read what a guest wrote, process by process, and how many lines they are'
 	@echo 'make soak        the tests that run for an hour and more'
 	@echo 'make lock        renew requirements/lock.txt'
 	@echo 'make clean       remove .venv, caches and bench results'
@@ -48,6 +49,9 @@ bench: bench-start bench-rpc
 
 bench-start bench-rpc: bench-%: setup
 	@$(AS_USER) python -m bench.$*; status=$$?; $(PYTHON) -B scripts/place.py collect; exit $$status
+
+tcb: setup
+	@$(AS_USER) python scripts/tcb.py
 
 lock:
 	@scripts/lock.sh $(PYTHON)

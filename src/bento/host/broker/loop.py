@@ -65,8 +65,6 @@ class Line:
         self.readable = False
         self.hung_up = False
         """The peer is gone, or says no more; what it sent before may still be there to read."""
-        self.broken = False
-        """A write found nobody; what was to be written is thrown away from now on."""
         loop.add(self.fd, self._note)
 
     def read(self, size: int = READ_SIZE) -> bytes | None:
@@ -84,9 +82,8 @@ class Line:
 
     def put(self, *pieces: Bytes) -> None:
         """To be written one after the other, uncopied."""
-        if not self.broken:
-            self._out += pieces
-            self.unsent += sum(map(len, pieces))
+        self._out += pieces
+        self.unsent += sum(map(len, pieces))
 
     def flush(self) -> None:
         """Write what the socket takes now."""
@@ -97,8 +94,7 @@ class Line:
                 self._stuck = True
                 self._loop.watch_writing(self.fd, True)
             except ConnectionError:
-                self.broken = True
-                self._forget(self.unsent)
+                self._forget(self.unsent)  # nobody is there to take it
 
     def close(self) -> None:
         self._loop.remove(self.fd)
