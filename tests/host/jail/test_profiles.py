@@ -12,7 +12,7 @@ import pytest
 
 PRELUDE = """
 import ctypes, mmap, os, resource, select, signal, socket, tempfile, time
-from bento.host.jail.profiles import BROKER, NURSERY, confine
+from bento.host.jail.profiles import BROKER, NURSERY, RELAY, confine
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *arguments):
     if libc.syscall(number, *map(ctypes.c_long, arguments)) < 0:
@@ -116,6 +116,19 @@ def test_a_broker_may_do_its_work(tree: Path, work: str) -> None:
 @pytest.mark.parametrize("attack", sorted(set(DEADLY) - {"fork", "start a thread"}))
 def test_a_nursery_that_attacks_is_killed(tree: Path, attack: str) -> None:
     assert attempt(tree, DEADLY[attack], confined=True, profile="NURSERY") == -signal.SIGSYS
+
+
+@pytest.mark.parametrize("attack", sorted(set(DEADLY) - {"connect"}))  # it may not even ask a socket for its name
+def test_a_relay_that_attacks_is_killed(tree: Path, attack: str) -> None:
+    assert attempt(tree, DEADLY[attack], confined=True, profile="RELAY") == -signal.SIGSYS
+
+
+def test_a_relay_reads_pipes_and_learns_how_a_service_ended_and_keeps_no_log(tree: Path) -> None:
+    pipe = "tail, head = os.pipe(); os.write(head, b'x')"
+    child = "child = os.fork() or os._exit(3); handle = os.pidfd_open(child)"
+    work = "os._exit(os.read(tail, 1) != b'x' or os.waitid(os.P_PIDFD, handle, os.WEXITED).si_status != 3)"
+    assert attempt(tree, f"{pipe}; {child}; confine(RELAY); {work}", confined=False) == 0
+    assert attempt(tree, "os.pwrite(log, b'hello', 0)", confined=True, profile="RELAY") == 100 + EPERM
 
 
 def test_a_nursery_forks_and_its_child_takes_the_stricter_profile(tree: Path) -> None:

@@ -5,8 +5,8 @@ from errno import EPERM
 
 import pytest
 
-from bento.host.jail.profiles import ATTACKS, BROKER, NURSERY, Profile
-from bento.host.jail.seccomp import ARCHITECTURES, NUMBERS, Unconfined, compile_filter
+from bento.host.jail.profiles import ATTACKS, BROKER, NOT_FOR_SERVICES, NURSERY, RELAY, Profile
+from bento.host.jail.seccomp import ARCHITECTURES, NUMBERS, Unconfined, compile_filter, compile_sieve
 
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | EPERM
 MACHINES = sorted(ARCHITECTURES)
@@ -36,7 +36,7 @@ def judge(program: bytes, machine: str, number: int, arguments: tuple[int, int, 
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("profile", [BROKER, NURSERY], ids=["broker", "nursery"])
+@pytest.mark.parametrize("profile", [BROKER, NURSERY, RELAY], ids=["broker", "nursery", "relay"])
 def test_each_call_has_the_fate_that_the_profile_says(profile: Profile, machine: str) -> None:
     program = compile_filter(machine, profile.allowed, profile.deadly)
     column = ARCHITECTURES[machine][0]
@@ -60,7 +60,7 @@ def test_a_call_that_nobody_thought_of_is_refused(machine: str) -> None:
 def test_memory_is_never_executable(machine: str, name: str) -> None:
     number = NUMBERS[name][ARCHITECTURES[machine][0]]
     assert number is not None
-    for profile in (BROKER, NURSERY):
+    for profile in (BROKER, NURSERY, RELAY):
         program = compile_filter(machine, profile.allowed, profile.deadly)
         for protection in range(16):
             executable = bool(protection & 4)
@@ -71,7 +71,7 @@ def test_memory_is_never_executable(machine: str, name: str) -> None:
 def test_memory_is_never_a_files(machine: str) -> None:
     number = NUMBERS["mmap"][ARCHITECTURES[machine][0]]
     assert number is not None
-    for profile in (BROKER, NURSERY):
+    for profile in (BROKER, NURSERY, RELAY):
         program = compile_filter(machine, profile.allowed, profile.deadly)
         for flags in range(64):
             anonymous = bool(flags & 0x20)
@@ -99,7 +99,19 @@ def test_no_privilege_of_a_broker_is_an_attack_and_the_nursery_only_forks_beside
     assert not BROKER.allowed & ATTACKS
     assert NURSERY.allowed & ATTACKS == {"clone"}
     assert BROKER.allowed < NURSERY.allowed
-    assert BROKER.deadly == ATTACKS
+    assert BROKER.deadly == RELAY.deadly == ATTACKS
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_sieve_refuses_what_is_denied_and_allows_the_rest(machine: str) -> None:
+    program = compile_sieve(machine, NOT_FOR_SERVICES)
+    column = ARCHITECTURES[machine][0]
+    denied = {NUMBERS[name][column] for name in NOT_FOR_SERVICES}
+    for number in range(1000):
+        assert judge(program, machine, number) == (REFUSE if number in denied else ALLOW)
+    other = next(name for name in MACHINES if name != machine)
+    assert judge(program, other, 0) == KILL
+    assert judge(program, machine, 0x40000000) == KILL
 
 
 def test_a_machine_without_a_table_is_told_so() -> None:
