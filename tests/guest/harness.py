@@ -58,6 +58,7 @@ class Call:
     unread: list[tuple[Stream, int]] = field(default_factory=list)
     asked: Ask | None = None
     closing: bool = False
+    closed: bool = False
 
     @property
     def outcome(self) -> tuple[bytes, bytes, int | None]:
@@ -161,7 +162,7 @@ class Host:
     def exit(self, call: Call, code: int) -> None:
         """End an asked call once all its output is sent."""
         self.until(lambda: not call.stdin)
-        for stream in (Stream.STDOUT, Stream.STDERR):
+        for stream in (Stream.STDERR,) if call.closed else (Stream.STDOUT, Stream.STDERR):
             self._say(Eof(call.number, stream))
         self._say(Exit(call.number, code))
         call.code = code
@@ -253,7 +254,7 @@ class Host:
             del call.stdin[: len(piece)]
             self._say(Data(call.number, stream, piece))
         if call.closing and not call.stdin and not call.over:
-            call.closing = False
+            call.closing, call.closed = False, True
             self._say(Eof(call.number, stream))
 
     def _consume(self, call: Call, stream: Stream, size: int) -> None:

@@ -92,9 +92,12 @@ def _program(
     if call.service == session.SERVICE:
         program = session.program(place)
         return program[:1], program
+    if call.service == VMSHELL and on_terminal:
+        # It is a login, which a shell knows by the minus sign.
+        return [account.shell], [f"-{os.path.basename(account.shell)}"]
     if call.service == VMSHELL:
-        # With a terminal it is a login, which a shell knows by the minus sign.
-        return [account.shell], [f"-{os.path.basename(account.shell)}" if on_terminal else account.shell]
+        # As in the field: bash takes no byte more than the line it runs, so that what follows is its program's input.
+        return ["/bin/bash", account.shell], ["bash"]
     words = _command(call)
     name = os.fsdecode(words[0])
     if "/" in name:

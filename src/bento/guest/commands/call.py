@@ -6,6 +6,7 @@ The agent is trusted, what comes through it is not: it is handed on as bytes and
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
@@ -63,6 +64,12 @@ class Call:
     def end(self) -> None:
         """Nothing more comes on stdin."""
         self._say(Eof(0, Stream.STDIN))
+
+    def close(self) -> None:
+        """Give the call up, if it is not over. Another thread that sends or waits for messages finds it gone."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
     def messages(self) -> Iterator[Message]:
         """What the other side says, `Exit` last; without it the call broke."""

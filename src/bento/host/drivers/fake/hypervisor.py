@@ -15,7 +15,7 @@ from uuid import UUID
 import bento
 from bento.host.drivers.boxed import Box, Mark, Said, connect, find_boxes, kill_boxes, listen, spawn, usage_of
 from bento.host.drivers.fake.machine import RUN_DIR
-from bento.host.drivers.template.tree import declared
+from bento.host.drivers.template.tree import add_settings, declared
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, Image, MachineSpec, MachineState, MachineUsage
 
@@ -105,6 +105,7 @@ class FakeHypervisor:
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
             _install_services(spec.run_dir / "guest/etc/qubes-rpc")
+            add_settings(spec.run_dir / "guest", Path(bento.__file__).parent)
             with listen(spec.run_dir / CONSOLE) as console:
                 argv = partial(self._argv, spec, console.fileno())
                 await spawn(argv, inherit=[console.fileno()], said=said)

@@ -91,6 +91,17 @@ def add_guest_half(tree: Path, package: Path) -> None:
         for module, names in declared(package / "guest" / room, constant).items():
             for name in names:
                 _write(tree / directory / name, _launcher(f"bento.guest.{room}.{module}"), executable=True)
+    add_settings(tree, package)
+
+
+def add_settings(tree: Path, package: Path) -> None:
+    """How services are served that are no plain programs, and the one that is an address."""
+    for source in sorted((package / "guest/rpc-config").glob("*")):
+        _write(tree / "etc/qubes/rpc-config" / source.name, source.read_bytes())
+    connect = tree / "etc/qubes-rpc/qubes.ConnectTCP"
+    connect.parent.mkdir(parents=True, exist_ok=True)
+    connect.unlink(missing_ok=True)
+    connect.symlink_to("/dev/tcp/127.0.0.1")
 
 
 def add_stock_start(tree: Path) -> None:
