@@ -182,14 +182,17 @@ REACH = {
     "domains": [
         {"name": "work", "label": "blue", "colour": "#3465a4"},
         {"name": "random", "label": "red", "colour": "#cc0000"},
+        {"name": "web", "label": "orange", "colour": "#f57900"},
     ],
     "paths": [
+        path("random", "@dispvm:web"),
         path("dom0", "work"),
         path("random", "vault", questions=1),
         path("random", "work", "vault"),
         path("random", "work"),
     ],
     "links": [
+        link("random", "@dispvm:web", "w"),
         link("dom0", "work", "as the host"),
         link("random", "work", "s, t"),
         link("random", "work", "by another kind"),
@@ -205,15 +208,16 @@ def test_reach_is_a_table_of_ways(manager: FakeManager, bento: Bento, capsys: Ca
     assert bento("policy", "reach") == 0
     assert sent(manager) == {}
     assert capsys.readouterr().out == (
-        "FROM    TO     HOPS  ASKS  BY\n"
-        "random  vault     1     1  u (you are asked)\n"
-        "random  vault     2     -  [s, t; by another kind] work -> [any service] vault\n"
-        "random  work      1     -  s, t; by another kind\n"
+        "FROM    TO           HOPS  ASKS  BY\n"
+        "random  @dispvm:web     1     -  w\n"
+        "random  vault           1     1  u (you are asked)\n"
+        "random  vault           2     -  [s, t; by another kind] work -> [any service] vault\n"
+        "random  work            1     -  s, t; by another kind\n"
     )
     limits = ("--from", "dom0", "--to", "@dispvm:work", "--through", "s", "--max-hops", "2")
     assert bento("policy", "reach", *limits) == 0
     assert sent(manager) == {"from": "dom0", "to": "@dispvm:work", "through": "s", "max_hops": 2}
-    assert "dom0    work      1     -  as the host\n" in capsys.readouterr().out
+    assert "dom0    work            1     -  as the host\n" in capsys.readouterr().out
 
 
 def test_reach_goes_on_to_other_programs(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
@@ -237,7 +241,7 @@ def test_reach_is_a_picture_in_the_domains_colours(manager: FakeManager, bento: 
     words = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
     assert {"random", "work", "vault", "by another kind, s, t"} <= words
     assert "dom0" not in words
-    assert {"#3465a4", "#cc0000"} <= {one.get("fill") for one in picture.iter()}
+    assert {"#3465a4", "#cc0000", "#f57900"} <= {one.get("fill") for one in picture.iter()}
 
 
 def test_nobody_is_an_answer_too(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
@@ -281,6 +285,23 @@ def test_a_diff_tells_the_fate_of_services(manager: FakeManager, bento: Bento, c
     )
     assert bento("policy", "diff", str(tmp_path), str(tmp_path), "--json") == 0
     assert json.loads(capsys.readouterr().out) == found
+
+
+def test_domains_that_fare_alike_are_told_together(
+    manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path
+) -> None:
+    everybody = ["random", "vault", "work"]
+    pairs = [(one, other) for one in everybody for other in everybody if one != other]
+    denied = [{**change("s", [PLAIN], []), "from": one, "to": other} for one, other in pairs]
+    itself = {**change("s", [PLAIN], []), "from": "@dispvm:web", "to": "@dispvm:web"}
+    nothing: dict[str, object] = {"allowed": [], "asked": [], "altered": []}
+    answer(manager, "Diff", {"faults": {"old": None, "new": None}, "denied": [*denied, itself], **nothing})
+    assert bento("policy", "diff", str(tmp_path), str(tmp_path)) == 0
+    assert capsys.readouterr().out == (
+        "NOW     FROM                 TO                   SERVICES\n"
+        "denied  random, vault, work  random, vault, work  s: denied; before as its default user\n"
+        "denied  @dispvm:web          @dispvm:web          s: denied; before as its default user\n"
+    )
 
 
 def test_a_diff_of_the_same_says_so(manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path) -> None:

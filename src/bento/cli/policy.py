@@ -14,7 +14,7 @@ from typing import Any
 from bento.cli.exits import Code, Failed
 from bento.cli.harmless import harmless
 from bento.cli.manager import ADMIN, Manager, request
-from bento.cli.picture import Tie, draw
+from bento.cli.picture import Bundle, Tie, bundled, draw
 from bento.cli.render import print_json, print_table, say
 from bento.wire.admin import MAX_REQUEST
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
@@ -174,7 +174,8 @@ def graph(links: list[Json]) -> str:
 
 def _picture(links: list[Json], domains: list[Json]) -> str:
     ties = [Tie(link["from"], link["to"], what, link["asked"]) for link in links for what in link["words"]]
-    return draw(ties, {domain["name"]: domain["colour"] for domain in domains}, "Who can reach whom")
+    colours = {node: domain["colour"] for domain in domains for node in (domain["name"], f"@dispvm:{domain['name']}")}
+    return draw(ties, colours, "Who can reach whom")
 
 
 def _print_ways(paths: list[Json], links: list[Json]) -> None:
@@ -222,15 +223,22 @@ def diff(words: argparse.Namespace, manager: Manager) -> int:
         if fault:
             print(harmless(f"The {which} policy is broken and denies every call: {fault}"))
     rows = [
-        [fate, change["from"], change["to"], f"{change['text']}: {_on_terms(change)}"]
+        [fate, ", ".join(bundle.sources), ", ".join(bundle.targets), "; ".join(bundle.what)]
         for fate in ("allowed", "asked", "denied", "altered")
-        for change in found[fate]
+        for bundle in _alike(found[fate])
     ]
     if rows:
         print_table(("NOW", "FROM", "TO", "SERVICES"), rows)
     else:
         print("The two make the same of every call.")
     return Code.DONE
+
+
+def _alike(changes: list[Json]) -> list[Bundle]:
+    """Domains that fare alike are told together: each of the first with each other one of the second."""
+    ties = [Tie(change["from"], change["to"], f"{change['text']}: {_on_terms(change)}") for change in changes]
+    alone = [Bundle((tie.source,), (tie.target,), (tie.what,), False) for tie in ties if tie.source == tie.target]
+    return bundled(tie for tie in ties if tie.source != tie.target) + alone
 
 
 def _on_terms(change: Json) -> str:

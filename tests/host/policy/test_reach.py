@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise, product
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from bento.host.policy.rules import Rule
 from bento.host.policy.services import Services, Span, Vocabulary
 from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceName, Tag
-from tests.host.policy.made import denies, plain_policies, policies, policy_of, rules, worlds
+from tests.host.policy.made import RANDOM, VAULT, WORK, denies, plain_policies, policies, policy_of, rules, worlds
 from tests.host.policy.outcomes import allows, nodes, outcomes
 
 WORLD = World(
@@ -269,6 +270,22 @@ def test_a_deny_line_at_the_top_adds_no_link(made: list[Rule], deny: Rule, world
     before = direct(made, world)
     for step, questions in direct([deny, *made], world).items():
         assert step in before
+        assert questions >= before[step]
+
+
+@given(policies, worlds, st.sampled_from([WORK, VAULT, RANDOM]))
+def test_a_domain_that_goes_opens_no_link(made: list[Rule], world: World, gone: DomainName) -> None:
+    # As in any inventory, no two have one UUID, and what others are made from does not go.
+    uuids = (UUID(int=at) for at in range(1, 9))
+    world = World(
+        {
+            name: replace(facts, uuid=next(uuids), base=None if facts.base == gone else facts.base)
+            for name, facts in world.domains.items()
+        }
+    )
+    before = direct(made, world)
+    left = World({name: facts for name, facts in world.domains.items() if name != gone})
+    for step, questions in direct(made, left).items():
         assert questions >= before[step]
 
 
