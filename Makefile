@@ -6,7 +6,7 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 AS_USER = $(PYTHON) -B scripts/as_user.py
 PYTEST = $(AS_USER) python -m pytest
 
-.PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc tcb soak lock clean
+.PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc tcb fuzz soak lock clean
 
 help:
 	@echo 'make demo        build a template if there is none, start five domains, show what they can and cannot do'
@@ -16,6 +16,7 @@ help:
 	@echo 'make lint        ruff, mypy, import-linter'
 	@echo 'make bench       all benches; bench-start and bench-rpc run one'
 	@echo 'make tcb         which files read what a guest wrote, process by process, and how many lines they are'
+	@echo 'make fuzz        every fuzz target for SECONDS (600) each; figures in bench/results/fuzz.json'
 	@echo 'make soak        the tests that run for an hour and more'
 	@echo 'make lock        renew requirements/lock.txt'
 	@echo 'make clean       remove .venv, caches and bench results'
@@ -52,6 +53,9 @@ bench-start bench-rpc: bench-%: setup
 
 tcb: setup
 	@$(AS_USER) python scripts/tcb.py
+
+fuzz: setup
+	@$(AS_USER) python -m tests.fuzz --seconds $(or $(SECONDS),600) --json bench/results/fuzz.json; status=$$?; $(PYTHON) -B scripts/place.py collect; exit $$status
 
 lock:
 	@scripts/lock.sh $(PYTHON)

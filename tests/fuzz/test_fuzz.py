@@ -1,4 +1,4 @@
-"""Every fuzz target for a fixed number of inputs; the long form is `python -m tests.fuzz.TARGET --seconds N`."""
+"""Every fuzz target for a fixed number of inputs; the long form is `python -m tests.fuzz --seconds N`."""
 
 import random
 from collections.abc import Callable
@@ -7,56 +7,27 @@ import pytest
 
 from bento.wire.errors import WireError
 from bento.wire.names import printable
-from tests.fuzz import (
-    admin,
-    consent,
-    contract,
-    control,
-    filecopy,
-    filecopy_service,
-    gpg,
-    guest_channel,
-    guest_messages,
-    host_channel,
-    leg,
-    names,
-    policy,
-    ssh_agent,
-)
+from tests.fuzz.__main__ import opened, run, target_names
 from tests.fuzz.engine import Finding, Target, fuzz, mutated, pieces
 
-TARGETS = {
-    module.__name__.rpartition(".")[2]: module.TARGET
-    for module in (
-        admin,
-        consent,
-        contract,
-        control,
-        filecopy,
-        gpg,
-        guest_channel,
-        guest_messages,
-        host_channel,
-        leg,
-        names,
-        policy,
-        ssh_agent,
-    )
-}
-COUNT = {"host_channel": 800}
+COUNT = {"host_channel": 800, "filecopy_service": 300}
 """Inputs that are tried here where each takes its time."""
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", target_names())
 def test_no_input_is_handled_wrongly(name: str) -> None:
-    report = fuzz(TARGETS[name], 0, iter(range(COUNT.get(name, 8000))))
+    with opened(name) as target:
+        report = fuzz(target, 0, iter(range(COUNT.get(name, 8000))))
     assert report.refused < report.tried
     assert report.outcomes > 8, "hardly an input gets past the door: the target tests nothing"
 
 
-def test_the_real_file_copy_keeps_its_contract_whatever_a_sender_says() -> None:
-    with filecopy_service.target() as target:
-        assert fuzz(target, 0, iter(range(300))).outcomes > 8
+def test_a_run_by_the_clock_says_what_was_tried() -> None:
+    outcome = run("names", seconds=0.05, seed=1)
+
+    assert outcome.finding is None
+    assert outcome.executions > 0
+    assert outcome.outcomes > 0
 
 
 def complains_unprintably(data: bytes) -> bool:
