@@ -17,6 +17,7 @@ class Liar:
     def __init__(self, home: Home, name: str) -> None:
         self._home = home
         self._name = name
+        self._deaf: socket.socket | None = None
         path = home.run_dir(name) / "channel.sock"
         path.unlink()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -33,6 +34,8 @@ class Liar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._guest.sock.close()
+        if self._deaf is not None:
+            self._deaf.close()
         self._listener.close()
 
     def claim_to_be_the_host(self) -> None:
@@ -42,6 +45,11 @@ class Liar:
         """As an agent that crashed does."""
         self._guest.sock.sendall(PADDING)
         self._guest.sock.close()
+
+    def hear_a_greeting_and_die(self) -> None:
+        """As an agent that crashed before it could answer: its port stays open, as a machine's does."""
+        self._guest.sock.close()
+        self._deaf, _ = self._listener.accept()
 
     def answer(self) -> None:
         """Take the next broker's connection and be an agent that is up."""

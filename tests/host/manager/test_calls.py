@@ -192,6 +192,18 @@ def test_a_host_call_starts_its_target_unless_told_not_to(quiet: Home) -> None:
     quiet.shutdown("vault")
 
 
+def test_an_agent_that_died_with_a_greeting_read_is_greeted_again(quiet: Home) -> None:
+    quiet.create("deaf")
+    quiet.start("deaf")
+    quiet.ask("admin.vm.property.Set", "deaf", "qrexec_timeout", "1")
+    with Liar(quiet, "deaf") as liar:
+        liar.hear_a_greeting_and_die()
+        liar.answer()  # the next broker's greeting, which comes to its successor
+        assert quiet.state("deaf") == "Running"
+    quiet.kill("deaf")
+    quiet.ask("admin.vm.Remove", "deaf")
+
+
 def test_a_guest_that_breaks_the_protocol_is_cut_off_and_nobody_else_notices(quiet: Home) -> None:
     quiet.create("liar")
     quiet.start("liar")

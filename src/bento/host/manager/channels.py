@@ -12,12 +12,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Set
 from functools import partial
+from typing import Any
 
 from bento.host.manager.brokers import Broker, End, Nursery
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.live import Live
 from bento.host.manager.places import Places
+from bento.host.manager.properties import number
 from bento.host.model.domain import PowerState
 from bento.host.model.errors import BentoError, Unavailable
 from bento.wire.control import Asked, Ending
@@ -82,6 +84,11 @@ class Channels:
                     serving = await self._attach_again(live) if not gone.done() else None
                     since = time.monotonic()
                     continue
+                if serving and await self._is_deaf(live, serving, gone):
+                    log.warning("%s: its agent does not answer and is greeted again", live.name)
+                    serving, live.broker = None, None
+                    live.tell()
+                    continue
                 await asyncio.wait({gone, serving} if serving else {gone}, return_when=asyncio.FIRST_COMPLETED)
                 if serving and serving.done() and not gone.done():
                     end, serving, live.broker = serving.result(), None, None
@@ -96,6 +103,22 @@ class Channels:
                 task.add_done_callback(self._lingering.discard)
             elif serving:
                 serving.cancel()
+
+    async def _is_deaf(self, live: Live, serving: asyncio.Task[End], gone: asyncio.Task[None]) -> bool:
+        """Wait for the agent's answer; True, and the broker ended, if there is none: it died with the greeting read.
+
+        An agent whose machine is paused has all the time it wants.
+        """
+        assert live.broker
+        while not (live.broker.up.done() or serving.done() or gone.done()):
+            seconds = number(self._inventory.get(live.name), "qrexec_timeout")
+            awaited: set[asyncio.Future[Any]] = {live.broker.up, serving, gone}
+            done, _ = await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done and live.state is not PowerState.PAUSED:
+                serving.cancel()
+                await asyncio.wait({serving})
+                return True
+        return False
 
     async def _attach_again(self, live: Live) -> asyncio.Task[End] | None:
         try:
