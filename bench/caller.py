@@ -23,6 +23,8 @@ from bento.wire.rpc import FROM_SERVER, MAX_DATA, Ask, Data, Eof, Exit, Refused,
 
 EMPTY, ECHO, SINK, SOURCE = "bench.Empty", "bench.Echo", "bench.Sink", "bench.Source"
 """`true`; its input back; reads it all; as many MiB of zeros as its argument says."""
+SOCKET = "bench.Socket"
+"""As EMPTY, by a program that listens on a socket: nothing is started for a call."""
 KILOBYTE = bytes(1024)
 PATIENCE = 60.0
 """Seconds without any call's end, after which those under way count as lost."""
@@ -125,7 +127,7 @@ def source_rates(door: Door, count: int, megabytes: int) -> list[float]:
     return rates
 
 
-def many_calls(door: Door, count: int, at_once: int) -> dict[str, object]:
+def many_calls(door: Door, count: int, at_once: int, service: str = EMPTY) -> dict[str, object]:
     """Milliseconds of each call that came to its exit code 0, how many did not, and seconds for all."""
     under_way: dict[int, tuple[socket.socket, FrameReader, float]] = {}
     times: list[float] = []
@@ -135,7 +137,7 @@ def many_calls(door: Door, count: int, at_once: int) -> dict[str, object]:
         while begun < count or under_way:
             while begun < count and len(under_way) < at_once:
                 started = time.perf_counter()
-                leg = door(EMPTY, END)
+                leg = door(service, END)
                 under_way[leg.fileno()] = leg, FrameReader(), started
                 ready.register(leg, select.EPOLLIN)
                 begun += 1
@@ -155,6 +157,26 @@ def many_calls(door: Door, count: int, at_once: int) -> dict[str, object]:
                 leg.close()
                 del under_way[fd]
     return {"times": times, "lost": lost, "seconds": time.perf_counter() - began}
+
+
+def many_socket_calls(door: Door, count: int, at_once: int) -> dict[str, object]:
+    return many_calls(door, count, at_once, SOCKET)
+
+
+def listen(path: str) -> None:
+    """Be the service SOCKET, until stdin ends: hear which call it is, and hang up."""
+    with socket.socket(socket.AF_UNIX) as listener, select.epoll() as ready:
+        listener.bind(path)
+        os.chmod(path, 0o666)  # noqa: S103  # the agent may be anybody
+        listener.listen(1024)
+        ready.register(listener, select.EPOLLIN)
+        ready.register(0, select.EPOLLIN)
+        print("begun", flush=True)
+        while all(fd != 0 for fd, _ in ready.poll()):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+    os.unlink(path)
 
 
 def _exit_code(leg: socket.socket, reader: FrameReader) -> int | None:
@@ -204,6 +226,7 @@ WORK: dict[str, Callable[[Door, int, int], object]] = {
     "sink": sink_rates,
     "source": source_rates,
     "many": many_calls,
+    "many-socket": many_socket_calls,
     "stops-reading": stops_reading,
     "never-closes": never_closes,
     "dies": dies_in_the_middle,
@@ -212,4 +235,7 @@ WORK: dict[str, Callable[[Door, int, int], object]] = {
 
 if __name__ == "__main__":
     what, target, count, size = sys.argv[1:]
-    print(json.dumps(WORK[what](by_agent(target, os.environ["BENTO_AGENT"]), int(count), int(size))))
+    if what == "listen":
+        listen(target)
+    else:
+        print(json.dumps(WORK[what](by_agent(target, os.environ["BENTO_AGENT"]), int(count), int(size))))

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import caller
+from bento.wire.rpc import MAX_DATA
 from bento.wire.vmexec import encode_command
 from tests.host.manager.home import FAKE, QEMU, TREE, Home, Leg, new_home
 
-CALLER, SERVER = "alpha", "beta"
-POLICY = "* * @anyvm @anyvm allow notify=no\n"
+CALLER, SERVER, DOM0 = "alpha", "beta", "dom0"
+POLICY = "* * @anyvm @anyvm allow notify=no\n* * @anyvm @adminvm allow notify=no\n"
 SERVICES = {
     caller.ECHO: "exec cat",
     caller.SINK: "exec cat >/dev/null",
@@ -48,6 +49,7 @@ class Domains:
     def __init__(self, home: Home, *, library: str, services: str) -> None:
         """`library` is where `bento` lies as a domain sees it, `services` where services do."""
         self._home = home
+        self._services = services
         self._library = library
         self._program = (Path(__file__).parent / "caller.py").read_text()
         script = [f"mkdir -p {services}; cd {services}; ln -sf /usr/bin/true {caller.EMPTY}"]
@@ -60,9 +62,9 @@ class Domains:
     def from_admin(self) -> caller.Door:
         return caller.by_manager(SERVER, str(self._home.path / "run/manager.sock"))
 
-    def in_domain(self, what: str, count: int, size: int = 1) -> Any:
+    def in_domain(self, what: str, count: int, size: int = 1, target: str = SERVER) -> Any:
         """What a program in `CALLER` measures (see `caller.WORK`)."""
-        with self.program(what, count, size) as leg:
+        with self.program(what, count, size, target) as leg:
             leg.give(b"")
             outcome = leg.outcome()
         if outcome.code:
@@ -70,12 +72,25 @@ class Domains:
         return json.loads(outcome.stdout)
 
     @contextlib.contextmanager
-    def program(self, what: str, count: int, size: int = 1) -> Iterator[Leg]:
+    def program(
+        self, what: str, count: int = 1, size: int = 1, target: str = SERVER, *, where: str = CALLER, user: str = ""
+    ) -> Iterator[Leg]:
         """It runs meanwhile; its stdin is open."""
         argv = ["env", f"PYTHONPATH={self._library}", "/usr/bin/python3", "-S", "-c", self._program]
-        argv += [what, SERVER, str(count), str(size)]
-        with self._home.call(CALLER, f"qubes.VMExec+{encode_command([word.encode() for word in argv])}") as leg:
+        argv += [what, target, str(count), str(size)]
+        service = f"qubes.VMExec+{encode_command([word.encode() for word in argv])}"
+        with self._home.call(where, service, **({"user": user} if user else {})) as leg:
             yield leg
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """`caller.SOCKET` is served meanwhile."""
+        socket = f"{self._services}/{caller.SOCKET}"
+        with self.program("listen", target=socket, where=SERVER, user="root") as leg:
+            leg.sock.recv(MAX_DATA)  # it says when it has begun
+            yield
+            leg.give(b"")
+            leg.outcome()
 
     def costs(self) -> Costs:
         """Of the manager, the brokers, and the agents where they are processes here. What bench and callers use is not
@@ -105,9 +120,17 @@ def loopback() -> Iterator[Domains]:
     with new_home(FAKE) as home:
         home.start_manager()
         home.build(TEMPLATE)
+        _install_in_admin(home.path / "config/qubes-rpc")
         with _running(home):
             yield Domains(home, library=str(TREE / "src"), services="/machine/guest/etc/qubes-rpc")
         home.stop_manager()
+
+
+def _install_in_admin(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, line in {**SERVICES, caller.EMPTY: "exit 0"}.items():
+        (directory / name).write_text(f"#!/bin/sh\n{line}\n")
+        (directory / name).chmod(0o755)
 
 
 @contextlib.contextmanager

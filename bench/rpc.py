@@ -15,11 +15,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import caller, policy
-from bench.domains import SERVER, Domains, interpreter, loopback, machines
+from bench.domains import DOM0, SERVER, Domains, interpreter, loopback, machines
 from bench.report import Row, report
 from bento.wire.rpc import MAX_DATA
 
@@ -36,12 +37,16 @@ MISBEHAVIOURS = ("stops-reading", "never-closes", "dies")
 LATE = 10
 """Times the median, beyond which a call counts as late."""
 
-ADMIN, GUEST = "admin to domain", "domain to domain"
+ADMIN, GUEST, BACK = "admin to domain", "domain to domain", "domain to admin"
 FIELD = {
     ("empty", ADMIN): (5.4, "5.4-6.5"),
     ("empty", GUEST): (7.4, "7.4-9.4"),
     ("echo", ADMIN): (6.2, "6.2-7.1"),
     ("echo", GUEST): (7.7, "7.7-9.4"),
+    ("empty", BACK): (6.0, "6.0-6.9"),
+    ("echo", BACK): (5.8, "5.8-6.8"),
+    ("sink", BACK): (469.0, "179-469"),
+    ("source", BACK): (104.0, "86-104"),
     ("sink", ADMIN): (354.0, "317-354"),
     ("sink", GUEST): (451.0, "256-451"),
     ("source", ADMIN): (174.0, "95-174"),
@@ -62,7 +67,9 @@ Measure = Callable[[str, int, int], Any]
 
 def main() -> int:
     with loopback() as domains:
-        rows = [row for path, measure in paths(domains).items() for row in one_path(domains, path, measure)]
+        rows = [row for path, measure in paths(domains).items() for row in one_path(domains, path, measure, CALLS)]
+        to_admin = partial(domains.in_domain, target=DOM0)
+        rows += one_path(domains, BACK, to_admin, CALLS // 10)
         rows += commands(domains)
         rows += rates(domains)
         rows += [row for count, at_once in CROWDS for row in crowd(domains, count, at_once)]
@@ -84,16 +91,16 @@ def paths(domains: Domains) -> dict[str, Measure]:
     }
 
 
-def one_path(domains: Domains, path: str, measure: Measure) -> Iterator[Row]:
+def one_path(domains: Domains, path: str, measure: Measure, calls: int) -> Iterator[Row]:
     measure("empty", 20, 0)  # the first calls warm
     for what in ("empty", "echo"):
         before = domains.costs()
-        times = measure(what, CALLS, 0)
+        times = measure(what, calls, 0)
         used = domains.costs() - before
         first, *rest = spread(f"{NAMES[what]}, {path}", times)
         yield compared(first, what, path)
         yield from rest
-        yield Row(first.case, "processors", "ms", 1000 * used.seconds / CALLS)
+        yield Row(first.case, "processors", "ms", 1000 * used.seconds / calls)
     for what in ("sink", "source"):
         before = domains.costs()
         row = Row(f"{NAMES[what]}, {path}", "median", "MiB/s", statistics.median(measure(what, ROUNDS, MEGABYTES)))
@@ -122,13 +129,16 @@ def commands(domains: Domains) -> list[Row]:
 
 def rates(domains: Domains) -> Iterator[Row]:
     """From inside one program, through its domain's broker."""
-    for at_once in (1, 8):
-        before = domains.costs()
-        done = domains.in_domain("many", 2 * CALLS, at_once)
-        used = domains.costs() - before
-        case = f"empty calls from one program, {at_once} at once"
-        yield Row(case, "rate", "calls/s", len(done["times"]) / done["seconds"], target=">= 2000")
-        yield Row(case, "processors", "ms", 1000 * used.seconds / (2 * CALLS))
+    with domains.listening():
+        for what, name in (("many", "a process for each"), ("many-socket", "served on a socket")):
+            for at_once in (1, 8):
+                before = domains.costs()
+                done = domains.in_domain(what, 2 * CALLS, at_once)
+                used = domains.costs() - before
+                case = f"empty calls from one program, {name}, {at_once} at once"
+                target = ">= 2000" if (what, at_once) == ("many-socket", 8) else None
+                yield Row(case, "rate", "calls/s", len(done["times"]) / done["seconds"], target=target)
+                yield Row(case, "processors", "ms", 1000 * used.seconds / (2 * CALLS))
 
 
 def crowd(domains: Domains, count: int, at_once: int) -> Iterator[Row]:
