@@ -11,8 +11,8 @@ from bento.guest import session
 from bento.guest.child import Action, Child, launch, onto_streams
 from bento.guest.lookup import CannotServe
 from bento.guest.place import Account, Place
+from bento.wire.environment import call_environment, full_name
 from bento.wire.errors import WireError
-from bento.wire.names import ADMIN
 from bento.wire.rpc import ExitCode, Serve
 from bento.wire.vmexec import decode_command
 
@@ -39,32 +39,16 @@ class Service(Child):
 def environment(place: Place, account: Account, call: Serve) -> dict[str, str]:
     values = account.environment()
     values["BENTO_AGENT"] = place.socket
-    values["QREXEC_REMOTE_DOMAIN"] = call.source
-    values["QREXEC_SERVICE_FULL_NAME"] = full_name(call)
     values["QREXEC_SERVICE_PATH"] = ":".join(place.services)
-    if call.argument or call.source != ADMIN:
-        values["QREXEC_SERVICE_ARGUMENT"] = call.argument
-    if call.target.startswith("@"):
-        values["QREXEC_REQUESTED_TARGET_TYPE"] = "keyword"
-        values["QREXEC_REQUESTED_TARGET_KEYWORD"] = call.target[1:]
-    elif call.target:
-        values["QREXEC_REQUESTED_TARGET_TYPE"] = "name"
-        values["QREXEC_REQUESTED_TARGET"] = call.target
-    else:
-        values["QREXEC_REQUESTED_TARGET_TYPE"] = ""
+    values |= call_environment(call.service, call.argument, call.source, call.target)
     if call.rows and call.columns:
         values["TERM"] = "xterm-256color"
     return values
 
 
-def full_name(call: Serve) -> str:
-    """As the field has it: a domain's call always has an argument, if an empty one; the admin domain's need not."""
-    return f"{call.service}+{call.argument}" if call.argument or call.source != ADMIN else call.service
-
-
 def descriptor(call: Serve) -> bytes:
     """What a socket is told first. The field tells a domain's sockets no target, and theirs expect two words."""
-    return f"{full_name(call)} {call.source}\0".encode()
+    return f"{full_name(call.service, call.argument, call.source)} {call.source}\0".encode()
 
 
 def start(place: Place, account: Account, call: Serve, path: str | None) -> Service:
