@@ -295,3 +295,17 @@ def test_who_is_interrupted_is_not_heard_from_then_on() -> None:
     assert dropped == Data(4, 0, b"")
     follower.end(CALLER)
     follower.exit(0)
+
+
+def test_an_end_that_waited_for_its_turn_takes_effect_once() -> None:
+    follower = Follower(
+        table(
+            state("answering", server=3, codes=""),
+            state("talking", caller=4, ends=(2, 0)),
+            Run("answer", Until.COUNT, 1, 0, 0, b"", 2),
+            Run("question", Until.COUNT, 1, 0, 0, b"", 2),
+        )
+    )
+    follower.end(CALLER)
+    follower.say(SERVER, b"!")
+    follower.exit(0)
