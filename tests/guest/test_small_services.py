@@ -8,13 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.harness import Agent, Host
-from tests.guest.pair import PYTHON
+from bento.wire.calls import Role
+from tests.guest.harness import Agent, Call, Host
+from tests.guest.pair import PYTHON, Watch
+
+
+def breaches(service: str, call: Call) -> list[str]:
+    """What in an answer breaks the contract that Bento brings along."""
+    found: list[str] = []
+    watch = Watch(service, found)
+    watch.end(Role.CALLER)
+    watch.say(Role.SERVER, bytes(call.stdout))
+    watch.end(Role.SERVER)
+    assert call.code is not None
+    watch.exit(call.code, len(call.stderr))
+    return found
 
 
 def test_the_date_is_told_to_the_second_and_in_utc(running: Agent, host: Host) -> None:
     running.service("qubes.GetDate", f"export TZ=Asia/Tokyo; exec {PYTHON} -m bento.guest.services.getdate")
-    said = host.run("qubes.GetDate").stdout.decode()
+    call = host.run("qubes.GetDate")
+    assert breaches("qubes.GetDate", call) == []
+    said = call.stdout.decode()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\n", said)
     assert abs(datetime.fromisoformat(said.strip()) - datetime.now(UTC)) < timedelta(minutes=5)
 
@@ -41,6 +56,7 @@ class Menu:
     def listed(self) -> str:
         call = self._host.run("qubes.GetAppmenus")
         assert (call.code, bytes(call.stderr)) == (0, b"")
+        assert breaches("qubes.GetAppmenus", call) == []
         return call.stdout.decode()
 
 

@@ -165,17 +165,15 @@ class Follower:
     def hear(self, role: Role, untrusted: Said) -> Said:
         """A message of `role`, less what is no longer heard. Raises `Broken` before any of it may be passed on."""
         match untrusted:
-            case Data(stream=Stream.STDERR):
-                self.complain(len(untrusted.payload))
-            case Data():
-                passed = self.say(role, untrusted.payload)
-                return untrusted if passed is untrusted.payload else Data(untrusted.call, untrusted.stream, passed)
-            case Eof() if untrusted.stream != Stream.STDERR:
+            case Data(_, Stream.STDERR, payload):
+                self.complain(len(payload))
+            case Data(call, stream, payload):
+                passed = self.say(role, payload)
+                return untrusted if passed is payload else Data(call, stream, passed)
+            case Exit(_, code):
+                self.exit(code)
+            case Eof(_, stream) if stream != Stream.STDERR:
                 self.end(role)
-            case Exit():
-                self.exit(untrusted.code)
-            case _:
-                pass
         return untrusted
 
     def say(self, role: Role, untrusted: Bytes) -> Bytes:
