@@ -14,6 +14,7 @@ from bento.host.policy.world import DomainFacts, World, intended
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, TargetName
 from tests.fuzz.engine import Target, main
+from tests.host.policy.linear import matches
 
 FILES = ("30-user.policy", "include/a", "include/b.policy", "compat-4.0/s+x", "90-default.policy")
 """What an input is cut into, at zero bytes."""
@@ -42,8 +43,7 @@ def check(data: bytes) -> Hashable:
         explained = explain(policy, call, WORLD)
         target = intended(call.target, call.source, WORLD)
         assert target is not None
-        asked = call.service, call.argument, call.source, target, WORLD
-        first = next((rule for rule in policy.rules if rule.matches(*asked)), None)
+        first = next((rule for rule in policy.rules if matches(rule, call, target, WORLD)), None)
         assert explained.decision.rule is first
         outcomes.append((type(explained.decision).__name__, min(len(explained.nearly), 3)))
     return min(len(policy.rules), 8), *outcomes

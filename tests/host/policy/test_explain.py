@@ -10,6 +10,7 @@ from bento.host.policy.files import PolicyRules, assemble
 from bento.host.policy.rules import Rule
 from bento.host.policy.world import DomainFacts, World, intended
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, TargetName
+from tests.host.policy.linear import matches
 from tests.host.policy.made import calls, policies, policy_of, worlds
 
 WORLD = World(
@@ -164,7 +165,7 @@ def test_an_explanation_agrees_with_the_decision(made: list[Rule], call: Call, w
     if target is not None:
         for miss in found.nearly:
             assert miss.columns
-            assert not miss.rule.matches(call.service, call.argument, call.source, target, world)
+            assert not matches(miss.rule, call, target, world)
 
 
 @given(policies, calls, worlds)

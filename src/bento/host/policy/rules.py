@@ -247,17 +247,6 @@ class Rule:
     def place(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
 
-    def matches(
-        self, service: ServiceName, argument: ServiceArgument, source: DomainName, target: Party, world: World
-    ) -> bool:
-        return self.is_about(service, argument, source, world) and self.target.matches(target, world)
-
-    def is_about(self, service: ServiceName, argument: ServiceArgument, source: DomainName, world: World) -> bool:
-        """Whether it would match, were it not for the target."""
-        return (
-            self.service in (None, service) and self.argument in (None, argument) and self.source.matches(source, world)
-        )
-
     def __str__(self) -> str:
         service = "*" if self.service is None else self.service
         argument = "*" if self.argument is None else f"+{self.argument}"
