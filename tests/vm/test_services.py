@@ -40,6 +40,7 @@ def keys(new: Boxes) -> Iterator[Boxes]:
     yield new
     new.do("shutdown", "--wait", "keys")
     new.do("rm", "keys")
+    new.policy("", name="32-services.policy")
 
 
 def test_a_person_there_lets_a_domain_use_the_keys(keys: Boxes) -> None:
@@ -135,5 +136,5 @@ def test_a_file_is_edited_in_a_disposable_that_is_gone_afterwards(keys: Boxes) -
         assert where.startswith("disp")
         assert where not in keys.ls()
     finally:
-        keys.do("prefs", "random", "default_dispvm", "")
+        keys.do("prefs", "random", "default_dispvm", "--default")
         keys.do("rm", "once")
