@@ -11,6 +11,7 @@ account's home is run as root except what root put there itself.
 import fcntl
 import grp
 import hashlib
+import json
 import os
 import pwd
 import shlex
@@ -192,11 +193,18 @@ def make_venv(where: Path) -> None:
 
 
 def launcher_text(where: Path) -> str:
-    """The `bento` command. -I: neither the folder it is called from nor the environment chooses its modules."""
+    """The `bento` command. -I: neither the folder it is called from nor the environment chooses its modules.
+
+    -S: it needs none of the environment's packages, and nobody waits for them to be looked for at each command.
+    """
     python = shlex.quote(str(where / ".venv/bin/python"))
+    program = (
+        f"import sys; sys.path.append({json.dumps(str(where / 'src'))}); "
+        'from bento.cli.__main__ import main; sys.argv[0] = "bento"; sys.exit(main())'
+    )
     return f"""#!/bin/sh
 # Written by `make setup`.
-exec {python} -I -c 'import sys; from bento.cli.__main__ import main; sys.argv[0] = "bento"; sys.exit(main())' "$@"
+exec {python} -I -S -c {shlex.quote(program)} "$@"
 """
 
 

@@ -165,10 +165,11 @@ def test_without_sudo_the_person_is_told_what_to_type(monkeypatch: pytest.Monkey
         setup.run_as_root(["one --way", "other"])
 
 
-def test_bento_is_not_told_which_modules_to_load_by_where_it_is_called(tmp_path: Path) -> None:
+def test_bento_is_not_told_which_modules_to_load_by_where_it_is_called(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "bento").mkdir()
     launcher = tmp_path / "launcher"
-    launcher.write_text(setup.launcher_text(Path("/srv")).replace("/srv/.venv/bin/python", sys.executable))
+    text = setup.launcher_text(Path("/srv")).replace("/srv/.venv/bin/python", sys.executable)
+    launcher.write_text(text.replace("/srv/src", str(tree / "src")))
     (tmp_path / "bento/__init__.py").write_text("raise SystemExit('hijacked')")
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": str(tmp_path)}
 
