@@ -186,7 +186,11 @@ def test_what_cannot_be_run_is_a_fault_and_the_log_says_which(two: Home, broken:
         case _:
             path.write_bytes(b"\x7fELF and no more")
     assert two.run_from("random", "dom0", name).code == ExitCode.FAULT
-    assert name in two.log()
+    eventually(lambda: said_in_log(two, name))  # the caller need not wait for it
+
+
+def said_in_log(home: Home, words: str) -> None:
+    assert words in home.log(), "the log does not say it"
 
 
 # ---- the box -------------------------------------------------------------------------------------
