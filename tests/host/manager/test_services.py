@@ -161,8 +161,8 @@ def test_a_file_for_the_argument_comes_before_the_services_own(two: Home) -> Non
 
 
 def test_the_persons_own_file_comes_before_what_bento_brings(two: Home) -> None:
-    path = serve(two, "qubes.GetDate", "echo never")
-    assert two.run_from("random", "dom0", "qubes.GetDate").stdout == b"never\n"
+    path = serve(two, "qubes.GetDate", "echo 1999-12-31T23:59:59+00:00")
+    assert two.run_from("random", "dom0", "qubes.GetDate").stdout == b"1999-12-31T23:59:59+00:00\n"
     path.unlink()
 
 

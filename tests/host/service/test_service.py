@@ -5,10 +5,12 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bento.host.contract.table import make
 from bento.host.manager.__main__ import service_argv
 from bento.host.service.call import FAULT
 from bento.wire.control import Open, encode_packet
@@ -68,6 +70,45 @@ def script(folder: Path, text: str) -> Path:
 def cat(tmp_path: Path) -> Iterator[Served]:
     with served(script(tmp_path, "cat")) as one:
         yield one
+
+
+CONTRACT = b"""
+message word
+    line text at most 5 of [a-z]
+state asking caller
+    caller says word -> answering
+state answering server
+    server says word -> told
+state told server
+    exit 0
+"""
+HELD = replace(CALL, contract=make("test.Add", CONTRACT))
+
+
+def test_a_call_that_keeps_its_contract_passes(tmp_path: Path) -> None:
+    with served(script(tmp_path, "read -r word; echo $word"), HELD) as one:
+        one.say(Data(0, Stream.STDIN, b"hello\n"), Eof(0, Stream.STDIN))
+        assert one.leg.outcome() == Outcome(0, b"hello\n", b"")
+        assert one.ended() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("said", "does", "words"),
+    [
+        ([Data(0, 0, b"HELLO\n")], "cat", "work broke the contract: in state asking the caller has characters"),
+        ([Eof(0, 0)], "cat", "work broke the contract: in state asking the caller ended where there should be text"),
+        ([Data(0, 0, b"hello\n")], "read -r word; echo OH", "it broke the contract: in state answering the server has"),
+        ([Data(0, 0, b"hello\n")], "exit 3", "it broke the contract: in state "),
+    ],
+)
+def test_who_breaks_the_contract_ends_the_call(tmp_path: Path, said: list[Message], does: str, words: str) -> None:
+    with served(script(tmp_path, does), HELD) as one:
+        one.say(*said)
+        with pytest.raises(ConnectionError):
+            one.leg.outcome()
+        code, complaint = one.ended()
+        assert code == FAULT
+        assert complaint.startswith(words)
 
 
 def test_what_is_said_arrives_and_the_end_is_told(cat: Served) -> None:

@@ -178,9 +178,9 @@ class Calls:
             what = f"{ADMIN} has no service {call.service}, which {call.source} asked for"
             self._reports.say(call.source, logging.WARNING, what)
             return ExitCode.NOT_FOUND
-        return await self._services.open(
-            program, Open(call.service, call.argument, call.source, call.target, user="", rows=0, columns=0)
-        )
+        contract = self._contracts.table(call.service)
+        request = Open(call.service, call.argument, call.source, call.target, "", 0, 0, contract=contract)
+        return await self._services.open(program, request)
 
     async def open(
         self,

@@ -9,6 +9,8 @@ import socket
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 
 from bento.host.service.program import Program
+from bento.wire.calls import Role
+from bento.wire.contract import Follower, Said
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
@@ -18,11 +20,13 @@ READ_SIZE = 1 << 16
 
 
 class Relay:
-    def __init__(self, leg: socket.socket, program: Program) -> None:
+    def __init__(self, leg: socket.socket, program: Program, follower: Follower | None = None) -> None:
+        """`follower` holds both sides to the contract of the service, if it has one."""
         leg.setblocking(False)
         self._leg = leg
         self._reader = FrameReader()
         self._program = program
+        self._follower = follower
         self._stdin: int | None = program.stdin
         self._outputs = {program.stdout: Stream.STDOUT, program.stderr: Stream.STDERR}
         """Those that are not at their end."""
@@ -38,7 +42,7 @@ class Relay:
         self._watched: dict[int, int] = {}
 
     def run(self) -> None:
-        """Until the call is over. `WireError`: the caller sent what it may not."""
+        """Until the call is over. `WireError`: the caller sent what it may not; `Broken`: so did one of the two."""
         while not self._gone and (self._unsent or not self._told):
             self._watch()
             for fd, events in self._epoll.poll():
@@ -97,15 +101,19 @@ class Relay:
     def _obey(self, untrusted: Message) -> None:
         match untrusted:
             case Data(0, Stream.STDIN, payload) if not self._input_ended:
-                self._input += payload
+                self._input += self._follower.say(Role.CALLER, payload) if self._follower else payload
             case Eof(0, Stream.STDIN) if not self._input_ended:
                 self._input_ended = True
+                if self._follower:
+                    self._follower.end(Role.CALLER)
             case Resize(call=0):
                 pass  # it is on no terminal
             case _:
                 raise WireError(f"{type(untrusted).__name__} may not come over this leg now")
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: Said) -> None:
+        if self._follower:
+            message = self._follower.hear(Role.SERVER, message)
         self._unsent += encode_frame(message)
         self._send()
 
