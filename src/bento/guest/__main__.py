@@ -36,7 +36,12 @@ def main(arguments: list[str]) -> int:
 def in_domain() -> int:
     survive()
     loop = Loop()
-    agent = Agent(loop, Domain())
+    place = Domain()
+    agent = Agent(loop, place)
+    if place.is_seed():
+        from bento.guest.rehearsal import rehearse
+
+        rehearse(place)
     agent.attach(Port(loop, open_channel(), agent.hear))
     loop.run()
     return 0

@@ -113,6 +113,7 @@ class Agent:
                 talk.ready(VERSION)
                 self._identified = True
                 self._open(talk)
+                self._place.settle(message)
             case _ if not self._identified:
                 raise WireError(f"{type(message).__name__} came before Identity")
             case Serve():

@@ -14,28 +14,34 @@ from bento.wire.rpc import Identity
 RNDADDENTROPY = 0x40085203
 RNDRESEEDCRNG = 0x5207
 
+MACHINE_ID = "/run/bento/machine-id"
+"""What /etc/machine-id is (`boot/initrd-init` binds it there): machine-id(5), another one at each start."""
+
 OWN_ADDRESS = "127.0.1.1"
 
 
 def adopt(identity: Identity) -> None:
-    """Needs root. `OSError` only for what must not fail: the random pool and the clock."""
+    """Needs root. `OSError`: then this machine is nobody and serves nothing, for it could be the same as another."""
     stir(identity.seed)
     time.clock_settime_ns(time.CLOCK_REALTIME, identity.time)
     write("/proc/sys/kernel/hostname", identity.name)
+    write(MACHINE_ID, os.urandom(16).hex() + "\n")
     write("/run/bento/identity", f"name={identity.name}\nclass={identity.klass}\n")
-    keep(identity.name)
 
 
 def stir(seed: bytes) -> None:
     """Credit `seed` to the kernel's random pool and have the generator use it at once."""
     size = len(seed)
     request = (size * 8).to_bytes(4, "little") + size.to_bytes(4, "little") + seed
-    with open("/dev/urandom", "wb", buffering=0) as pool:
+    pool = os.open("/dev/urandom", os.O_WRONLY)
+    try:
         ioctl(pool, RNDADDENTROPY, request)
         ioctl(pool, RNDRESEEDCRNG)
+    finally:
+        os.close(pool)
 
 
-def keep(name: str) -> None:
+def settle(name: str) -> None:
     """Write the name where programs look it up. A full or damaged root costs the name, not the start."""
     try:
         replace("/etc/hostname", lambda _: name + "\n")
@@ -64,5 +70,9 @@ def replace(path: str, change: Callable[[str], str]) -> None:
 
 
 def write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+    # Not `open`: its layers cost a forked machine, whose every first step is slow, more than the write.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(file, text.encode())
+    finally:
+        os.close(file)

@@ -19,6 +19,9 @@ SETTINGS = ("/run/qubes/rpc-config", "/usr/local/etc/qubes/rpc-config", "/etc/qu
 
 RUN = "/run/bento"
 
+SEED = "bento.seed"
+"""A word of the kernel's command line: the host's `ports/templates.py` has it, too."""
+
 OOM = "/proc/self/oom_score_adj"
 OOM_SPARED = "-1000"
 OOM_USUAL = "0"
@@ -86,6 +89,10 @@ class Place(ABC):
         """Become that domain."""
 
     @abstractmethod
+    def settle(self, identity: Identity) -> None:
+        """What has time until the host was told that it is that domain."""
+
+    @abstractmethod
     def power_off(self) -> None:
         """End the machine, or what stands for it here."""
 
@@ -107,6 +114,16 @@ class Domain(Place):
 
         adopt(identity)
 
+    def settle(self, identity: Identity) -> None:
+        from bento.guest.identity import settle
+
+        settle(identity.name)
+
+    def is_seed(self) -> bool:
+        """Whether this machine is to be saved before it is anybody."""
+        with open("/proc/cmdline") as file:
+            return SEED in file.read().split()
+
     def power_off(self) -> None:
         os.execv("/usr/lib/bento/poweroff", ["poweroff"])
 
@@ -126,6 +143,9 @@ class Loopback(Place):
         return Account(name or DEFAULT_USER, os.getuid(), os.getgid(), None, self._home, "/bin/sh")
 
     def adopt(self, identity: Identity) -> None:
+        pass
+
+    def settle(self, identity: Identity) -> None:
         pass
 
     def power_off(self) -> None:

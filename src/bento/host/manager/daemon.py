@@ -42,6 +42,7 @@ from bento.host.manager.places import Places
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.recovery import recover
 from bento.host.manager.reports import Reports
+from bento.host.manager.seeds import Seeds
 from bento.host.manager.services import Services
 from bento.host.manager.templates import Templates
 from bento.host.model.errors import BentoError, Unavailable
@@ -140,13 +141,23 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         async def answer(source: DomainName, asked: Asked) -> socket.socket | ExitCode:
             return await calls.answer(source, asked)  # made below: it starts domains, and they ask it
 
+        machines = Machines(inventory, places, drivers.storage, templates)
+        seeds = Seeds(
+            inventory=inventory,
+            places=places,
+            hypervisor=drivers.hypervisor,
+            machines=machines,
+            templates=templates,
+            events=events,
+        )
         lifecycle = Lifecycle(
             inventory=inventory,
             places=places,
             hypervisor=drivers.hypervisor,
-            machines=Machines(inventory, places, drivers.storage, templates),
+            machines=machines,
             channels=Channels(inventory, places, nursery, events, answer),
             templates=templates,
+            seeds=seeds,
             events=events,
         )
         disposables = Disposables(inventory, places, events)
@@ -167,6 +178,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             disposables=disposables,
             consent=consent,
             grants=grants,
+            seeds=seeds,
             templates=templates,
             storage=drivers.storage,
             places=places,
@@ -176,7 +188,8 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             stop=stopping.set,
         )
         with _listener(places) as listener:
-            working = {asyncio.create_task(server.serve(listener, manager)), asyncio.create_task(audit.keep())}
+            works = server.serve(listener, manager), audit.keep(), seeds.keep()
+            working = {asyncio.create_task(work) for work in works}
             _tell(ready_fd, "ready")
             log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)
             await asyncio.wait({*working, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
 """All domains and template versions: in memory for reading, in the store before anything else sees a change."""
 
-from collections import Counter
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -31,8 +31,9 @@ class Inventory:
         self._held: dict[DomainName, str] = {}
         self.changes = 0
         """Grows with every change of a domain, for those who keep what they made of the domains."""
-        self._copied: Counter[DomainName] = Counter()
         self.judge: Judge | None = None
+        self._lent: set[int] = set()
+        self._copies: dict[DomainName, tuple[int, asyncio.Event]] = {}
         if ADMIN not in self._by_name:
             self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
 
@@ -100,21 +101,44 @@ class Inventory:
 
     @contextmanager
     def copied(self, name: DomainName) -> Iterator[None]:
-        """The same for a disposable template whose volume is being copied, which any number may do at once."""
+        """The same for a disposable template whose volume is being copied, which any number may do at once.
+
+        That takes a moment, so whoever would start it waits until it is `at_rest`.
+        """
         if doing := self._held.get(name):
             raise _busy(name, doing)
-        self._copied[name] += 1
+        copies, done = self._copies.get(name, (0, asyncio.Event()))
+        self._copies[name] = copies + 1, done
         try:
             yield
         finally:
-            self._copied[name] -= 1
+            copies, done = self._copies.pop(name)
+            if copies > 1:
+                self._copies[name] = copies - 1, done
+            else:
+                done.set()
+
+    async def at_rest(self, name: DomainName) -> None:
+        """Wait until nobody copies its volume."""
+        while name in self._copies:
+            await self._copies[name][1].wait()
 
     def require_free(self, name: DomainName) -> None:
-        if doing := self._held.get(name) or ("is being copied for a disposable" if self._copied[name] else ""):
+        if doing := self._held.get(name) or ("is being copied for a disposable" if name in self._copies else ""):
             raise _busy(name, doing)
 
+    @contextmanager
+    def slot(self) -> Iterator[int]:
+        """A free slot for a machine that is no domain's."""
+        slot = self.free_slot()
+        self._lent.add(slot)
+        try:
+            yield slot
+        finally:
+            self._lent.discard(slot)
+
     def free_slot(self) -> int:
-        used = {record.slot for record in self}
+        used = {record.slot for record in self} | self._lent
         return next(slot for slot in range(1, len(used) + 2) if slot not in used)
 
     def based_on(self, template: DomainName) -> list[DomainName]:

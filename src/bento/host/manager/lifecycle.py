@@ -24,6 +24,7 @@ from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
 from bento.host.manager.places import Places
 from bento.host.manager.properties import number
+from bento.host.manager.seeds import Seed, Seeds
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
 from bento.host.model.errors import BentoError, Conflict, Refused, Silent, Unavailable
@@ -47,6 +48,7 @@ class Lifecycle:
         machines: Machines,
         channels: Channels,
         templates: Templates,
+        seeds: Seeds,
         events: Events,
     ) -> None:
         self._inventory = inventory
@@ -55,6 +57,7 @@ class Lifecycle:
         self._machines = machines
         self._channels = channels
         self._templates = templates
+        self._seeds = seeds
         self._events = events
         self._live: dict[DomainName, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,6 +93,7 @@ class Lifecycle:
 
     async def start(self, name: DomainName, *, for_call: bool = False) -> None:
         """Start a halted domain; returns when its agent has answered. `for_call`: only for one call."""
+        await self._inventory.at_rest(name)
         record = self._inventory.get(name)
         if name == ADMIN:
             raise Refused(f"'{ADMIN}' is this machine itself; it runs as long as you do")
@@ -235,6 +239,14 @@ class Lifecycle:
         self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
     ) -> asyncio.Task[End]:
         """A machine whose agent has answered, and its broker's life; `undo` ends both."""
+        if record.domain.klass is DomainClass.DISPOSABLE and (seed := await self._seeds.take(record)):
+            try:
+                return await self._boot(live, record, version, undo, seed)
+            except Unavailable as error:
+                if live.unwanted.is_set():
+                    raise
+                log.warning("%s; it is started without a seed", error)
+                self._seeds.distrust(seed)
         while True:
             try:
                 serving = await self._boot(live, record, version, undo)
@@ -247,13 +259,19 @@ class Lifecycle:
                 return serving
 
     async def _boot(
-        self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
+        self,
+        live: Live,
+        record: DomainRecord,
+        version: TemplateVersion,
+        undo: AsyncExitStack,
+        seed: Seed | None = None,
     ) -> asyncio.Task[End]:
         """One try; raises `Silent` when the agent does not answer."""
         async with AsyncExitStack() as attempt:
-            spec = await self._machines.prepare(record, version)
-            # Whatever machine of this domain is left from a crash was reaped at recovery.
-            live.machine = await self._hypervisor.launch(spec)
+            with self._machines.base_at_rest(record):
+                spec = await self._machines.prepare(record, version, seed)
+                # Whatever machine of this domain is left from a crash was reaped at recovery.
+                live.machine = await self._hypervisor.launch(spec)
             attempt.push_async_callback(live.machine.kill)
             serving = await self._channels.attach(live, first=True)
             attempt.callback(serving.cancel)

@@ -1,6 +1,9 @@
 """What machine a domain's record asks for: its disks, made where they are missing, and the rest of its shape."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
+from uuid import UUID
 
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
@@ -9,14 +12,30 @@ from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
 from bento.host.model.errors import Conflict
 from bento.host.model.inventory import DomainRecord, TemplateVersion
-from bento.host.model.machine import Disk, MachineSpec
+from bento.host.model.machine import Disk, Image, MachineSpec
 from bento.host.ports.storage import Storage
-from bento.host.ports.templates import ROOT_KEPT
+from bento.host.ports.templates import ROOT_KEPT, SEED
+from bento.wire.names import DomainName
 
 MIB = 1 << 20
 PRIVATE_SIZE = 2 << 30
 VOLATILE_SIZE = 10 << 30
 """Sizes of new volumes, in bytes (the field's defaults). They are sparse: a blank volume takes no disk."""
+SCRATCH_SIZE = 2 << 30
+"""The same of a disposable's volatile volume, which lies in memory: no more than that can be filled."""
+
+
+class SeedFiles(Protocol):
+    """What a machine goes on from; see `seeds.py`."""
+
+    @property
+    def image(self) -> Image: ...
+
+    @property
+    def private(self) -> Path: ...
+
+    @property
+    def volatile(self) -> Path: ...
 
 
 class Machines:
@@ -26,9 +45,19 @@ class Machines:
         self._storage = storage
         self._templates = templates
 
-    async def prepare(self, record: DomainRecord, version: TemplateVersion) -> MachineSpec:
-        """The machine for one start of the domain, with `version` as its root; its disks are there on return."""
+    async def prepare(
+        self, record: DomainRecord, version: TemplateVersion, seed: SeedFiles | None = None
+    ) -> MachineSpec:
+        """The machine for one start of the domain, with `version` as its root; its disks are there on return.
+
+        With a `seed` it is one that goes on from there.
+        """
         image = self._templates.directory(version)
+        if record.domain.klass is DomainClass.DISPOSABLE:
+            private, volatile = await self._scratch(record, seed)
+            disks = _in_order(image, private, volatile)
+        else:
+            disks = await self._disks(record, version, image)
         return MachineSpec(
             uuid=record.domain.uuid,
             name=record.name,
@@ -39,23 +68,49 @@ class Machines:
             kernel=image / "kernel",
             initrd=image / "initrd",
             cmdline=self._templates.cmdline(version) + (f" {ROOT_KEPT}" if _keeps_root(record) else ""),
-            disks=await self._disks(record, version, image),
+            disks=disks,
+            image=seed.image if seed else None,
         )
+
+    async def prepare_seed(
+        self, base: DomainRecord, version: TemplateVersion, directory: Path, uuid: UUID, slot: int
+    ) -> MachineSpec:
+        """The machine that becomes a seed of `base`, with its disks and its memory in `directory`."""
+        image = self._templates.directory(version)
+        private, volatile = directory / "private.img", directory / "volatile.img"
+        if self._places.private(base.domain.uuid).exists():
+            await self._storage.clone(self._places.private(base.domain.uuid), private)
+        else:
+            await self._storage.create(private, PRIVATE_SIZE)
+        await self._storage.create(volatile, SCRATCH_SIZE)
+        return MachineSpec(
+            uuid=uuid,
+            name=DomainName("seed"),
+            run_dir=self._places.machine(uuid),
+            slot=slot,
+            memory_bytes=number(base, "memory") * MIB,
+            vcpus=number(base, "vcpus"),
+            kernel=image / "kernel",
+            initrd=image / "initrd",
+            cmdline=f"{self._templates.cmdline(version)} {SEED}",
+            disks=_in_order(image, Disk(private, read_only=False), Disk(volatile, read_only=False)),
+            memory_file=directory / "memory",
+        )
+
+    def base_at_rest(self, record: DomainRecord) -> AbstractContextManager[None]:
+        """Meanwhile nobody starts what a disposable is copied from."""
+        base = record.domain.template if record.domain.klass is DomainClass.DISPOSABLE else None
+        return self._inventory.copied(base) if base else nullcontext()
 
     async def take_away(self, record: DomainRecord) -> None:
         """The volumes of one run; the others outlive it."""
         places, uuid = self._places, record.domain.uuid
-        paths = [places.volatile(uuid), places.next_root(uuid)]
-        if record.domain.klass is DomainClass.DISPOSABLE:
-            paths.append(places.private(uuid))
-        for path in paths:
+        for path in (places.volatile(uuid), places.next_root(uuid)):
             await self._storage.remove(path)
 
     async def _disks(self, record: DomainRecord, version: TemplateVersion, image: Path) -> tuple[Disk, ...]:
         """In their order, vda first."""
         places, uuid = self._places, record.domain.uuid
-        if record.domain.klass is DomainClass.DISPOSABLE:
-            await self._copy_private(record)
         await self._ensure(places.private(uuid), PRIVATE_SIZE)
         if _keeps_root(record):
             changes = places.delta(uuid, version.number)
@@ -63,32 +118,31 @@ class Machines:
         else:
             changes = places.volatile(uuid)
             await self._make_anew(changes)
-        disks: tuple[Disk, ...] = (
-            Disk(image / "root.erofs", read_only=True),
-            Disk(places.private(uuid), read_only=False),
-            Disk(changes, read_only=False),
-            Disk(image / "modules.erofs", read_only=True),
-        )
+        private = Disk(places.private(uuid), read_only=False)
+        disks = _in_order(image, private, Disk(changes, read_only=False))
         if record.domain.klass is DomainClass.TEMPLATE:
             await self._make_anew(places.next_root(uuid))
             disks += (Disk(places.next_root(uuid), read_only=False),)
         return disks
 
-    async def _copy_private(self, record: DomainRecord) -> None:
-        """A disposable begins with what its base holds. A base that was never started holds nothing yet."""
+    async def _scratch(self, record: DomainRecord, seed: SeedFiles | None) -> tuple[Disk, Disk]:
+        """A disposable's private and volatile volume: what its seed has, or what its base holds and a blank."""
+        if seed:
+            return _scratch(seed.private), _scratch(seed.volatile)
         assert record.domain.template
-        base = self._inventory.get(record.domain.template)
+        base, run_dir = self._inventory.get(record.domain.template), self._places.machine(record.domain.uuid)
         if base.run:
             raise Conflict(
                 f"'{record.name}' is made from '{base.name}', which runs; 'bento shutdown --wait {base.name}' first",
                 actual="running",
                 required="halted",
             )
-        private = self._places.private(record.domain.uuid)
-        await self._storage.remove(private)
-        if self._places.private(base.domain.uuid).exists():
-            with self._inventory.copied(base.name):
-                await self._storage.clone(self._places.private(base.domain.uuid), private)
+        private, volatile = self._places.private(base.domain.uuid), run_dir / "volatile.img"
+        if not private.exists():
+            private = run_dir / "private.img"
+            await self._ensure(private, PRIVATE_SIZE)
+        await self._ensure(volatile, SCRATCH_SIZE)
+        return _scratch(private), _scratch(volatile)
 
     async def _ensure(self, path: Path, size: int) -> None:
         if not path.exists():
@@ -97,6 +151,20 @@ class Machines:
     async def _make_anew(self, path: Path) -> None:
         await self._storage.remove(path)
         await self._storage.create(path, VOLATILE_SIZE)
+
+
+def _in_order(image: Path, private: Disk, volatile: Disk) -> tuple[Disk, ...]:
+    """vda first."""
+    return (
+        Disk(image / "root.erofs", read_only=True),
+        private,
+        volatile,
+        Disk(image / "modules.erofs", read_only=True),
+    )
+
+
+def _scratch(path: Path) -> Disk:
+    return Disk(path, read_only=False, scratch=True)
 
 
 def _keeps_root(record: DomainRecord) -> bool:

@@ -66,6 +66,10 @@ class Places:
         return self.data / "templates"
 
     @property
+    def seeds(self) -> Path:
+        return self.data / "seeds"
+
+    @property
     def machines(self) -> Path:
         return self.run / "domains"
 

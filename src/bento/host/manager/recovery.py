@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 async def recover(
     inventory: Inventory, places: Places, hypervisor: Hypervisor, lifecycle: Lifecycle, templates: Templates
 ) -> None:
-    for directory in (places.domains, places.templates, places.machines):
+    for directory in (places.domains, places.templates, places.machines, places.seeds):
         directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     templates.clear_aside()
 
@@ -47,9 +47,7 @@ async def recover(
 def _put_away(inventory: Inventory, places: Places, record: DomainRecord) -> None:
     """What a run leaves that has ended while no manager looked, and what a killed manager was in the middle of."""
     uuid = record.domain.uuid
-    kept = {places.console_log(uuid)}
-    if record.domain.klass is not DomainClass.DISPOSABLE:
-        kept.add(places.private(uuid))
+    kept = {places.private(uuid), places.console_log(uuid)}
     if record.base is not None:
         kept.add(places.delta(uuid, record.base))  # those of other versions were committed just before a crash
     if places.domain(uuid).exists():

@@ -63,6 +63,11 @@ class Hypervisor(Protocol):
     @property
     def accelerator(self) -> Accelerator: ...
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all that a saved machine can only go on with: the program, how it is told, and where it computes."""
+        ...
+
     async def launch(self, spec: MachineSpec) -> Machine:
         """Start a machine; when this returns its sockets can be connected.
 

@@ -12,6 +12,9 @@ FILES = ("root.erofs", "modules.erofs", "kernel", "initrd", "manifest.json")
 """What a finished template directory holds, no more and no less."""
 
 
+SEED = "bento.seed"
+"""Word of the kernel's command line for a machine that is to be saved before it is anybody."""
+
 ROOT_KEPT = "bento.root=kept"
 """On the kernel's command line: the root's changes outlive this start (TemplateVM, StandaloneVM)."""
 

@@ -24,6 +24,10 @@ class Driver:
     launched: list[UUID] = field(default_factory=list)
     forgotten: list[Image] = field(default_factory=list)
 
+    @property
+    def fingerprint(self) -> str:
+        return f"on {self.accelerator}"
+
     async def launch(self, spec: MachineSpec) -> Machine:
         self.launched.append(spec.uuid)
         raise InterruptedError

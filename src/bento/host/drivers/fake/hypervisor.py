@@ -1,6 +1,7 @@
 """The fake driver: starts pretended machines, finds them again, and treats them as the real driver treats its own."""
 
 import asyncio
+import logging
 import os
 import shlex
 import signal
@@ -18,6 +19,8 @@ from bento.host.drivers.fake.machine import RUN_DIR
 from bento.host.drivers.template.tree import add_settings, declared
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, Image, MachineSpec, MachineState, MachineUsage
+
+log = logging.getLogger(__name__)
 
 LAUNCH_DEADLINE_SECONDS = 30
 SOURCE = str(Path(bento.__file__).parents[1])
@@ -94,11 +97,17 @@ class FakeHypervisor:
     def accelerator(self) -> Accelerator:
         return Accelerator.TCG
 
+    @property
+    def fingerprint(self) -> str:
+        return "pretended"
+
     async def launch(self, spec: MachineSpec) -> FakeMachine:
         saved = (spec.image.memory, spec.image.state) if spec.image else ()
         for path in (spec.kernel, spec.initrd, *(disk.path for disk in spec.disks), *saved):
             if not path.is_file():
                 raise Unavailable(f"{spec.name} cannot start: {path} is missing")
+        if spec.image:
+            log.info("%s goes on from an image", spec.name)
         if spec.memory_file:
             spec.memory_file.touch(exist_ok=False)
         said = Said()

@@ -8,10 +8,14 @@ docs/system/i386/microvm.rst and docs/pcie.txt of QEMU for why it is not a small
 """
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import assert_never
+from uuid import UUID
 
 from bento.host.drivers.boxed import Mark
-from bento.host.model.machine import Accelerator, MachineSpec
+from bento.host.model.machine import Accelerator, Disk, MachineSpec
+from bento.wire.names import DomainName
 
 CHANNEL_PORT = "org.bento.channel"
 """Name of the virtio-serial port in the guest."""
@@ -39,6 +43,18 @@ class Fds:
     def all(self) -> tuple[int, ...]:
         saved = () if self.state is None else (self.state,)
         return (self.ram, self.kernel, self.initrd, *self.disks, self.channel, self.console, self.qmp, *saved)
+
+
+@cache
+def shape(accelerator: Accelerator) -> str:
+    """The machine as it is told to be, but for what differs between two domains: what a saved one must find again."""
+    disks = tuple(
+        Disk(Path(name), read_only) for name, read_only in (("a", True), ("b", False), ("c", False), ("d", True))
+    )
+    nowhere = Path("/")
+    spec = MachineSpec(UUID(int=0), DomainName("any"), nowhere, 1, MEBIBYTE, 1, nowhere, nowhere, "", disks)
+    fds = Fds(0, 0, 0, (0,) * len(disks), 0, 0, 0, state=0)
+    return " ".join(qemu_argv("qemu", spec, fds, home="", accelerator=accelerator, tsc_khz=None))
 
 
 def ram_bytes(spec: MachineSpec) -> int:

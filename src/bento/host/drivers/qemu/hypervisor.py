@@ -18,7 +18,7 @@ from uuid import UUID
 
 from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, listen, spawn
 from bento.host.drivers.qemu import qmp, saving
-from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
+from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes, shape
 from bento.host.drivers.qemu.confine import KVM_DEVICE, Owners, SubUsers, confined, sub_users
 from bento.host.drivers.qemu.machine import QMP, SOCKETS, QemuMachine
 from bento.host.drivers.qemu.sieve import sieve
@@ -52,6 +52,10 @@ class QemuHypervisor:
     @property
     def accelerator(self) -> Accelerator:
         return self._accelerator
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(shutil.which(PROGRAM) or PROGRAM, self._accelerator)
 
     @property
     def separate_users(self) -> bool:
@@ -155,6 +159,23 @@ def find_sub_users() -> SubUsers | None:
 def is_open_to_all(device: Path) -> bool:
     """Whether a subordinate user may use it: the person's groups and access lists don't count for one."""
     return stat.S_IMODE(device.stat().st_mode) & 0o006 == 0o006
+
+
+def fingerprint(program: str, accelerator: Accelerator) -> str:
+    """As the port has it, for one QEMU on this host. An emulated processor is the same everywhere."""
+    try:
+        status = os.stat(program)
+        build = [os.path.realpath(program), status.st_size, status.st_mtime_ns]
+    except OSError:
+        build = []
+    where = _processor() if accelerator is Accelerator.KVM else ""
+    return repr((build, shape(accelerator), where))
+
+
+def _processor() -> str:
+    """What the kernel says of the first one, but for how fast it runs just now."""
+    first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    return "\n".join(line for line in first.splitlines() if "MHz" not in line)
 
 
 def explain(spec: MachineSpec, words: str) -> str:

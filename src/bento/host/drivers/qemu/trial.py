@@ -68,6 +68,10 @@ class OnTrial:
     def accelerator(self) -> Accelerator:
         return self._current.accelerator
 
+    @property
+    def fingerprint(self) -> str:
+        return self._current.fingerprint
+
     async def launch(self, spec: MachineSpec) -> Machine:
         driver = self._emulation if spec.uuid in self._silent else self._current
         return await driver.launch(spec)

@@ -133,6 +133,7 @@ async def _build(manager: Manager, name: DomainName, distribution: str, flavor: 
         await asyncio.gather(work, return_exceptions=True)
     if not existed:
         manager.events.tell("", "domain-add", vm=name)
+    manager.events.tell(name, "template-built")
 
 
 async def template_list(manager: Manager, request: Request) -> Reply:
@@ -165,6 +166,24 @@ async def template_info(manager: Manager, request: Request) -> Reply:
     ]
     info["manifest"] = manager.templates.manifest(manager.inventory.current(record.name))
     return json.dumps(info).encode()
+
+
+async def seed_list(manager: Manager, request: Request) -> Reply:
+    """What disposables can go on from, as JSON: `current` is false for what is about to be removed."""
+    rows = []
+    for seed in sorted(manager.seeds.kept(), key=lambda seed: seed.made):
+        current = seed.base in manager.inventory and manager.seeds.key(manager.inventory.get(seed.base)) == seed.key
+        rows.append(
+            {
+                "base": seed.base,
+                "template_version": seed.version,
+                "size_bytes": seed.size,
+                "made": seed.made,
+                "current": current,
+                "key": seed.key,
+            }
+        )
+    return json.dumps(rows).encode()
 
 
 async def doctor(manager: Manager, request: Request) -> Reply:
@@ -203,6 +222,7 @@ METHODS: dict[str, Method] = {
     "bento.template.Build": template_build,
     "bento.template.List": template_list,
     "bento.template.Info": template_info,
+    "bento.seed.List": seed_list,
     "bento.Doctor": doctor,
     "bento.Notices": notices,
     "bento.manager.Status": status,

@@ -15,6 +15,7 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
+from bento.host.manager.seeds import Seeds
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.model.errors import Invalid, Refused
@@ -53,6 +54,7 @@ class Manager:
     disposables: Disposables
     consent: Consent
     grants: Grants
+    seeds: Seeds
     templates: Templates
     storage: Storage
     places: Places

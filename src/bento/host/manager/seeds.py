@@ -1,0 +1,307 @@
+"""Seeds: a disposable template's machine, saved as soon as its agent listens, for disposables to go on from.
+
+A seed is a directory that never changes once it has its name, which is a digest of everything it depends on: another
+template version, another word in the disposable template's volume, another QEMU, and the name is another one. So a
+stale seed is not found, and one that is found was finished. It is read against its own digest once before its first
+use. It is nobody yet: what makes one machine differ from another comes to it with its identity, after the fork.
+
+Seeds are made in the background, whenever something changed, and only ever save time: without one a disposable boots.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+from bento.host.manager.durable import make_directory, sync
+from bento.host.manager.events import Events
+from bento.host.manager.inventory import Inventory
+from bento.host.manager.machines import Machines
+from bento.host.manager.places import Places
+from bento.host.manager.properties import number, truth
+from bento.host.manager.templates import Templates
+from bento.host.model.errors import BentoError, Unavailable
+from bento.host.model.inventory import DomainRecord
+from bento.host.model.machine import Image
+from bento.host.ports.hypervisor import Hypervisor, Machine
+from bento.wire.names import DomainName
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+ASIDE = ".new-"
+QUOTA = 4 << 30
+"""Bytes of disk that all seeds may take together; those of the bases used longest ago are not kept beyond it."""
+
+USUAL_SIZE = 256 << 20
+"""Bytes that a seed is expected to take before it is made."""
+
+CHUNK = 1 << 20
+LOOK_SECONDS = 0.05
+"""Between two looks whether a guest listens: nothing tells of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """`size` is bytes of disk, `made` seconds since 1970."""
+
+    key: str
+    directory: Path
+    base: DomainName
+    version: int
+    size: int
+    made: float
+
+    @property
+    def image(self) -> Image:
+        return Image(self.directory / "memory", self.directory / "state")
+
+    @property
+    def private(self) -> Path:
+        return self.directory / "private.img"
+
+    @property
+    def volatile(self) -> Path:
+        return self.directory / "volatile.img"
+
+
+class Seeds:
+    def __init__(
+        self,
+        *,
+        inventory: Inventory,
+        places: Places,
+        hypervisor: Hypervisor,
+        machines: Machines,
+        templates: Templates,
+        events: Events,
+    ) -> None:
+        self._inventory = inventory
+        self._places = places
+        self._hypervisor = hypervisor
+        self._machines = machines
+        self._templates = templates
+        self._events = events
+        self._sound: set[str] = set()
+        """Keys of seeds that were read against their digest by this manager."""
+        self._failed: set[str] = set()
+        """Keys that no seed could be made for, or whose seed did not answer."""
+
+    def kept(self) -> list[Seed]:
+        """All there are, those of today's templates and others that are not removed yet."""
+        return [seed for path in sorted(self._places.seeds.iterdir()) if (seed := _read(path))]
+
+    async def take(self, disposable: DomainRecord) -> Seed | None:
+        """What this disposable can go on from, if there is one that is up to date, whole and of its shape."""
+        assert disposable.domain.template
+        base = self._inventory.get(disposable.domain.template)
+        seed = _read(self._places.seeds / self.key(base, shape=disposable))
+        if seed is None or seed.key in self._failed or not await self._is_sound(seed):
+            return None
+        self._used(base).touch()
+        return seed
+
+    def distrust(self, seed: Seed) -> None:
+        """A machine that went on from it was not what it should be: it is not used again."""
+        log.error("the seed of %s did not work, and is not used again", seed.base)
+        self._failed.add(seed.key)
+        self._remove(seed)
+
+    def key(self, base: DomainRecord, *, shape: DomainRecord | None = None) -> str:
+        """The digest of all that a seed of `base` depends on, in hex. `shape`: a domain of whose size it is to be."""
+        version = self._templates.version_for(base)
+        private = self._places.private(base.domain.uuid)
+        volume = [s.st_ino, s.st_size, s.st_mtime_ns] if (s := _status(private)) else []
+        size = [number(shape or base, "memory"), number(shape or base, "vcpus")]
+        boot = [version.digest, self._templates.cmdline(version)]
+        terms = [FORMAT, self._hypervisor.fingerprint, str(base.domain.uuid), boot, volume, size]
+        return sha256(json.dumps(terms).encode()).hexdigest()
+
+    # In the background.
+
+    async def keep(self) -> None:
+        """Make what is missing and remove what is stale, now and whenever something has happened, for ever."""
+        for path in self._places.seeds.glob(f"{ASIDE}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        while True:
+            with self._events.listen() as news:
+                while True:
+                    try:
+                        await self._look()
+                    except Exception:  # disposables boot without
+                        log.exception("looking after the seeds failed")
+                    if await news.get() is None:
+                        break
+                    while not news.empty():
+                        news.get_nowait()
+
+    async def _look(self) -> None:
+        wanted = self._wanted()
+        for seed in self.kept():
+            if seed.key not in wanted:
+                self._remove(seed)
+        for key, base in wanted.items():
+            if key in self._failed or base.run or (self._places.seeds / key).exists():
+                continue
+            try:
+                await self._make(key, base)
+            except (BentoError, OSError) as error:
+                self._failed.add(key)
+                log.warning("no seed for disposables of %s: %s", base.name, error)
+
+    def _wanted(self) -> dict[str, DomainRecord]:
+        """The seeds that there should be, by key, as far as the quota goes: those used last come first."""
+        bases = [r for r in self._inventory if r.domain.template and _is_base(r)]
+        bases.sort(key=lambda base: -(s.st_mtime if (s := _status(self._used(base))) else 0.0))
+        wanted, room = {}, QUOTA
+        for base in bases:
+            with contextlib.suppress(BentoError):  # a template without an image, say: nothing to make a seed of
+                key = self.key(base)
+                seed = _read(self._places.seeds / key)
+                room -= seed.size if seed else USUAL_SIZE
+                if room < 0:
+                    break
+                wanted[key] = base
+        return wanted
+
+    async def _make(self, key: str, base: DomainRecord) -> None:
+        """Written aside, on disk when it gets its name."""
+        began = time.monotonic()
+        uuid, aside = uuid4(), self._places.seeds / f"{ASIDE}{uuid4()}"
+        async with AsyncExitStack() as undo:
+            slot = undo.enter_context(self._inventory.slot())
+            undo.callback(shutil.rmtree, aside, ignore_errors=True)
+            undo.callback(shutil.rmtree, self._places.machine(uuid), ignore_errors=True)
+            make_directory(aside)
+            self._places.machine(uuid).mkdir(parents=True, mode=0o700)
+            version = self._templates.version_for(base)
+            with self._inventory.copied(base.name):
+                spec = await self._machines.prepare_seed(base, version, aside, uuid, slot)
+            machine = await self._hypervisor.launch(spec)
+            undo.push_async_callback(machine.kill)
+            await _until_it_listens(machine, number(base, "qrexec_timeout"))
+            await machine.save(aside / "state")
+            await machine.kill()
+            await asyncio.to_thread(_finish, aside, base, version.number)
+            if key != self.key(base):
+                return  # what it was made of changed meanwhile; the news of that is waiting
+            os.rename(aside, self._places.seeds / key)
+            sync(self._places.seeds)
+        self._sound.add(key)
+        log.info("a seed for disposables of %s was made in %.1f s", base.name, time.monotonic() - began)
+        self._events.tell(base.name, "seed-made", key=key)
+
+    async def _is_sound(self, seed: Seed) -> bool:
+        if seed.key not in self._sound:
+            if not await asyncio.to_thread(_matches, seed.directory):
+                self.distrust(seed)
+                return False
+            self._sound.add(seed.key)
+        return True
+
+    def _remove(self, seed: Seed) -> None:
+        """Its name first, so that nobody finds half of it."""
+        gone = self._places.seeds / f"{ASIDE}{uuid4()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(seed.directory, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        self._sound.discard(seed.key)
+        self._hypervisor.forget(seed.image)
+
+    def _used(self, base: DomainRecord) -> Path:
+        """A file that was touched when a disposable of `base` was last made."""
+        return self._places.seeds / f"used-{base.domain.uuid}"
+
+
+def _is_base(record: DomainRecord) -> bool:
+    return truth(record, "template_for_dispvms")
+
+
+async def _until_it_listens(machine: Machine, seconds: int) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not await machine.listens():  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        raise Unavailable(f"its guest was not ready within {seconds} s") from None
+
+
+# The files of a seed.
+
+FILES = ("memory", "state", "private.img", "volatile.img")
+MANIFEST = "manifest.json"
+
+
+def _finish(directory: Path, base: DomainRecord, version: int) -> None:
+    digests = {}
+    for name in FILES:
+        path = directory / name
+        path.chmod(0o600)
+        digests[name] = _digest(path)
+        sync(path)
+    size = sum((directory / name).stat().st_blocks * 512 for name in FILES)
+    facts = {"base": base.name, "version": version, "made": time.time(), "size": size, "digests": digests}
+    with open(directory / MANIFEST, "w") as file:
+        json.dump(facts, file)
+    sync(directory / MANIFEST)
+    sync(directory)
+
+
+def _read(directory: Path) -> Seed | None:
+    """What the directory of a seed holds; None if it holds none."""
+    try:
+        facts = json.loads((directory / MANIFEST).read_bytes())
+        base, version, size, made = (facts[name] for name in ("base", "version", "size", "made"))
+        return Seed(directory.name, directory, DomainName(base), int(version), int(size), float(made))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _matches(directory: Path) -> bool:
+    """Whether every file of a seed is what it was when it was made."""
+    try:
+        digests = json.loads((directory / MANIFEST).read_bytes())["digests"]
+        return all(digests[name] == _digest(directory / name) for name in FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    """Of a file that is mostly holes: its size, and each chunk with its number that is not all zeros. SHA-256, hex."""
+    digest = sha256(path.stat().st_size.to_bytes(8, "big"))
+    for at, chunk in _chunks(path):
+        digest.update(at.to_bytes(8, "big"))
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
+    zeros = bytes(CHUNK)
+    with open(path, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        at = 0
+        while at < end:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA) // CHUNK * CHUNK
+            except OSError:  # ENXIO: holes to the end
+                return
+            chunk = os.pread(file.fileno(), CHUNK, at)
+            if chunk != zeros[: len(chunk)]:
+                yield at, chunk
+            at += CHUNK
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
