@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from bento.cli import __main__
+from bento.cli import command
 from tests.cli.fake import FakeManager
 
 SOURCE = Path(__file__).parents[2] / "src"
 # The command as its own process, but as whoever runs the tests: becoming another account has tests of its own.
-PROGRAM = "import sys, bento.cli.__main__ as command; command.become_ordinary = lambda: None; sys.exit(command.main())"
+PROGRAM = (
+    "import os, sys, bento.cli.__main__ as entry, bento.cli.command as command;"
+    " command.become_ordinary = lambda: None; os.geteuid = lambda: 1000; sys.exit(entry.main())"
+)
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("BENTO_HOME", path)
     for name in ("BENTO_DEBUG", "NO_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(__main__, "become_ordinary", lambda: None)
+    monkeypatch.setattr(command, "become_ordinary", lambda: None)
     yield Path(path)
     shutil.rmtree(path)
 
@@ -41,7 +44,7 @@ Bento = Callable[..., int]
 @pytest.fixture
 def bento(home: Path) -> Bento:
     """`bento("ls", "--json")` inside of this process; capsys has what it printed."""
-    return lambda *words: __main__.main(words)
+    return lambda *words: command.main(words)
 
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]

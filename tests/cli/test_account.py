@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bento.cli import __main__, account
+from bento.cli import account, command
 from bento.cli.exits import Failed
 
 
@@ -66,7 +66,7 @@ def test_without_the_account_root_gets_a_sentence(
     monkeypatch: pytest.MonkeyPatch, given_up: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pwd, "getpwnam", {}.__getitem__)
-    assert __main__.main(["ls"]) == 2
+    assert command.main(["ls"]) == 2
     assert capsys.readouterr().err.startswith("bento: Bento does not run as root; ")
     assert given_up == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.cli.exits import BY_FAULT
+from bento.cli.faults import BY_FAULT
 from bento.wire.admin import Failure, Fault, Request
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import bento as package
 from bento.cli import listing
 from bento.wire.admin import Event, Failure, Fault
-from tests.cli.conftest import Bento, Spawn
+from tests.cli.conftest import SOURCE, Bento, Spawn
 from tests.cli.fake import FakeManager
 
 FINDINGS = [
@@ -211,12 +212,19 @@ def test_a_group_of_commands_explains_itself(bento: Bento, capsys: pytest.Captur
     )
 
 
+def test_running_a_program_at_once_loads_hardly_anything() -> None:
+    script = "import sys, bento.cli.__main__; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(SOURCE)!r}); {script}"],
+        capture_output=True,
+        check=True,
+    )
+    loaded = set(done.stdout.decode().split())
+    assert not loaded & {"argparse", "dataclasses", "inspect", "json", "pathlib", "re", "typing", "bento.wire.rpc"}
+
+
 def test_running_a_program_does_not_load_what_other_commands_need(spawn: Spawn, home: Path) -> None:
-    import sys
-
-    from tests.cli.conftest import SOURCE
-
-    script = "import sys, bento.cli.__main__, bento.cli.run; print(*sys.modules)"
+    script = "import sys, bento.cli.command, bento.cli.run; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], env=dict(os.environ, PYTHONPATH=str(SOURCE)), capture_output=True, check=True
     )

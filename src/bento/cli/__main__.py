@@ -1,72 +1,113 @@
-"""`bento`: the way in and every way out. Whatever happens ends as an exit code and at most one sentence."""
+"""`bento`: the way in. `bento run DOMAIN -- PROGRAM` without a terminal begins at once, all else in `command.py`.
+
+Scripts call programs in domains one after the other, and wait for each; most of that time was Python's, loading what
+such a call does not need. So nothing is imported here that does not have to be, and whatever is not quite plain (an
+option, a program on a terminal, root, a manager that does not run) is left to `command.py`, which begins anew.
+"""
 
 import os
+import socket
 import sys
-from collections.abc import Sequence
 
-from bento.cli.account import become_ordinary
-from bento.cli.exits import Code, Failed
-from bento.cli.render import say
-from bento.cli.verbs import perform
-from bento.wire.errors import WireError
-from bento.wire.home import Home, find_home
+from bento.cli.leg import File, Leg
+from bento.wire.rendezvous import manager_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bento.cli.terminal import Harmlessly
+
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._")
+LONGEST = 30_000
+"""Bytes of a plain request: longer ones are looked at more closely."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Do what the command line says; the exit code (see `exits.Code`, or a program's own with `bento run`)."""
-    _open_standard_files()
+def main() -> int:
+    words = sys.argv[1:]
     try:
-        become_ordinary()
-        code = perform(sys.argv[1:] if words is None else words, _home)
-        sys.stdout.flush()
-    except Failed as failed:
-        say(failed.sentence)
-        return failed.code
-    except WireError as error:  # a name that the person typed; the manager's mistakes are `Failed` by now
-        say(str(error))
-        return Code.BAD_INPUT
-    except KeyboardInterrupt:
-        return Code.INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads any more. What Python still holds for them must not become an error at the very end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return Code.CLOSED
-    except Exception as error:  # a mistake in Bento itself: a sentence for the person, the rest in a log
-        if os.environ.get("BENTO_DEBUG") == "1":
-            raise
-        say(_report(error))
-        return Code.OUTSIDE
+        begun = begin(words)
+        if begun is not None:
+            domain, connection = begun
+            with connection:
+                return converse(domain, connection)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # whatever it is, it is told in one way
+        from bento.cli.command import explain
+
+        return explain(error)
+    from bento.cli import command
+
+    return command.main(words)
+
+
+def begin(words: list[str]) -> tuple[str, socket.socket] | None:
+    """The domain and the leg of a plain call, if this is one and the manager opened it."""
+    match words:
+        case ["run", domain, "--", *program] | ["run", "--no-tty", domain, "--", *program] if program and program[0]:
+            pass
+        case _:
+            return None
+    if os.geteuid() == 0 or not PLAIN.union("-").issuperset(domain) or not _files_are_plain(words[1] == "--no-tty"):
+        return None
+    argument = "+".join(map(_encoded, program))
+    path = manager_socket(os.environ)
+    if path is None or len(argument) > LONGEST or domain.startswith("-"):
+        return None
+    with socket.socket(socket.AF_UNIX) as manager:
+        try:
+            manager.connect(path)
+            manager.sendall(f"bento.vm.Call+qubes.VMExec+{argument} dom0 name {domain}\0autostart=yes\n".encode())
+            manager.shutdown(socket.SHUT_WR)
+            answer, files, _, _ = socket.recv_fds(manager, 65_536, 1)
+        except OSError:
+            return None
+        if not files:
+            from bento.cli.manager import content, rest
+
+            content(answer + rest(manager))  # raises what the manager says is wrong
+            return None
+    return domain, socket.socket(fileno=files[0])
+
+
+def converse(domain: str, connection: socket.socket) -> int:
+    terminals = {file: Terminal(file) for file in (1, 2) if os.isatty(file)}
+    code = Leg(connection, domain, File(0), {1: File(1), 2: File(2), **terminals}).converse()
+    for terminal in terminals.values():
+        terminal.end()
     return code
 
 
-def _home() -> Home:
-    return find_home(os.environ)
+class Terminal(File):
+    """Gets what a domain says made harmless; what does that is loaded when there is something."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__(file)
+        self._harmlessly: Harmlessly | None = None
+
+    def write(self, data: memoryview) -> int:
+        if self._harmlessly is None:
+            from bento.cli.terminal import Harmlessly
+
+            self._harmlessly = Harmlessly(self.fileno())
+        return self._harmlessly.write(data)
+
+    def end(self) -> None:
+        if self._harmlessly is not None:
+            self._harmlessly.end()
 
 
-def _open_standard_files() -> None:
-    """A socket of ours must never become file 0, 1 or 2 because the caller had closed it."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", closefd=False)
-
-
-def _report(error: Exception) -> str:
-    import traceback
-
-    what = f"Bento made a mistake ({type(error).__name__})"
+def _files_are_plain(no_tty: bool) -> bool:
+    """All are open (a socket of ours must not become one of them), and it is not to run on a terminal."""
     try:
-        log = _home().data / "command.log"
-        with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
-            traceback.print_exception(error, file=file)
-    except (OSError, WireError):
-        return f"{what}; with BENTO_DEBUG=1 it shows the details"
-    return f"{what}; the details are in {log}"
+        for file in range(3):
+            os.fstat(file)
+    except OSError:
+        return False
+    return no_tty or not (os.isatty(0) and os.isatty(1))
+
+
+def _encoded(word: str) -> str:
+    """As `wire/vmexec.py` has it."""
+    codes = os.fsencode(word)
+    return "".join(chr(c) if chr(c) in PLAIN else "--" if c == 0x2D else f"-{c:02X}" for c in codes)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ and 127 mean what they mean to the field's qrexec.
 
 from enum import IntEnum
 
-from bento.wire.admin import Failure, Fault
-
 
 class Code(IntEnum):
     DONE = 0
@@ -30,26 +28,6 @@ class Code(IntEnum):
     """Nobody reads the output any more, as after `| head`: what a shell shows for a program that SIGPIPE ended."""
 
 
-BY_FAULT: dict[str, Code] = {
-    Fault.NOT_FOUND: Code.BAD_INPUT,
-    Fault.BAD_VALUE: Code.BAD_INPUT,
-    Fault.BAD_PROPERTY_VALUE: Code.BAD_INPUT,
-    Fault.NO_SUCH_PROPERTY: Code.BAD_INPUT,
-    Fault.NO_SUCH_LABEL: Code.BAD_INPUT,
-    Fault.NO_SUCH_TAG: Code.BAD_INPUT,
-    Fault.NO_SUCH_FEATURE: Code.BAD_INPUT,
-    Fault.NOT_RUNNING: Code.WRONG_STATE,
-    Fault.NOT_HALTED: Code.WRONG_STATE,
-    Fault.NOT_PAUSED: Code.WRONG_STATE,
-    Fault.IN_USE: Code.WRONG_STATE,
-    Fault.REFUSED: Code.REFUSED,
-    Fault.NOT_STARTED: Code.OUTSIDE,
-    Fault.PROTOCOL: Code.OUTSIDE,
-    Fault.GENERAL: Code.OUTSIDE,
-}
-"""What the manager answers -> what the command ends with. A class that is not here counts as the outside world's."""
-
-
 class Failed(Exception):
     """The command cannot do what was asked: one sentence for the person, and the code to end with."""
 
@@ -59,8 +37,3 @@ class Failed(Exception):
         self.code = code
         self.fault = fault
         """The manager's class of the failure, where it is the manager's."""
-
-    @classmethod
-    def by(cls, failure: Failure) -> "Failed":
-        """As the manager put it."""
-        return cls(failure.sentence, BY_FAULT.get(failure.fault, Code.OUTSIDE), failure.fault)

@@ -5,54 +5,28 @@ up: a program that reads nothing still gets its output through, and a reader
 that stalls still gets its program's input through. So the loop reads more only
 when what it read before has gone on its way, and never writes to a pipe more
 than the pipe is sure to take while there may be input to carry.
+
+`bento run` needs this and little else, and is waited for: nothing is imported here that takes its time.
 """
 
 import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
 
 from bento.cli.exits import Code, Failed
-from bento.cli.manager import Manager, request
+from bento.wire import caller
 from bento.wire.errors import WireError
-from bento.wire.frames import FrameReader, encode_frame
-from bento.wire.rpc import FROM_SERVER, MAX_DATA, Data, Eof, Exit, Refused, Resize, Stream
-from bento.wire.vmexec import encode_command
+from bento.wire.frames import FrameReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bento.cli.ends import Sink, Source
 
 BUFFER = 1 << 18
 """Bytes that one read of the leg may give, and at most (with a frame more) what waits for a slow reader."""
-
-
-def call(manager: Manager, domain: str, service: str, settings: Mapping[str, str]) -> socket.socket:
-    """The leg of a call to `service` (SERVICE+ARGUMENT); closing it drops the call. `settings`: see `bento.vm.Call`."""
-    payload = "".join(f"{key}={value}\n" for key, value in settings.items())
-    return socket.socket(fileno=manager.open(request("bento.vm.Call", domain, service, payload)))
-
-
-def command(words: Sequence[str]) -> str:
-    """The service that runs a program with its arguments."""
-    return f"qubes.VMExec+{encode_command([os.fsencode(word) for word in words])}"
-
-
-class Source(Protocol):
-    """Where the call's input comes from. `fileno` is polled; None: it is always ready."""
-
-    def fileno(self) -> int | None: ...
-
-    def read(self, size: int) -> bytes:
-        """Some bytes, none at the end."""
-
-
-class Sink(Protocol):
-    """Where an output stream goes."""
-
-    def fileno(self) -> int | None: ...
-
-    def write(self, data: memoryview) -> int:
-        """Take some bytes: how many."""
 
 
 class File:
@@ -77,7 +51,7 @@ class File:
 class Leg:
     """The caller's end of one call."""
 
-    def __init__(self, connection: socket.socket, where: str, source: Source, sinks: Mapping[Stream, Sink]) -> None:
+    def __init__(self, connection: socket.socket, where: str, source: "Source", sinks: "Mapping[int, Sink]") -> None:
         connection.setblocking(False)
         self._connection = connection
         self._where = where
@@ -148,10 +122,10 @@ class Leg:
             return
         try:
             for tag, payload in self._reader.feed(untrusted):
-                match FROM_SERVER.decode(tag, payload):
-                    case Data(stream=stream, payload=data) if Stream(stream) in self._sinks and data:
-                        self._undelivered.append((self._sinks[Stream(stream)], memoryview(data)))
-                    case Exit(code=code) | Refused(code=code):
+                match caller.hear(tag, payload):
+                    case stream, data if stream in self._sinks and data:
+                        self._undelivered.append((self._sinks[stream], data))
+                    case int(code):
                         self._code = code
                         self._heard_all = True
                         return
@@ -176,19 +150,19 @@ class Leg:
             if file is not None:
                 return
 
-    def _take(self, source: Source) -> None:
-        data = source.read(MAX_DATA)
+    def _take(self, source: "Source") -> None:
+        data = source.read(caller.MAX_DATA)
         if data:
-            self._unsent = memoryview(encode_frame(Data(0, Stream.STDIN, data)))
+            self._unsent = memoryview(caller.data(data))
         else:
-            self._unsent = memoryview(encode_frame(Eof(0, Stream.STDIN)))
+            self._unsent = memoryview(caller.eof())
             self._source = None
         self._send()
 
     def _send_size(self) -> None:
         if self.resized:
             rows, columns = self.resized()
-            self._unsent = memoryview(bytes(self._unsent) + encode_frame(Resize(0, rows, columns)))
+            self._unsent = memoryview(bytes(self._unsent) + caller.resize(rows, columns))
 
     def _send(self) -> None:
         try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bento.cli.connect import connect
 from bento.cli.exits import Code, Failed
+from bento.cli.faults import failed
 from bento.wire.admin import MAX_REQUEST, Event, EventReader, Failure, Ok, Request, parse_reply
 from bento.wire.errors import WireError
 from bento.wire.home import Home
@@ -46,7 +47,7 @@ class Manager:
     def ask(self, asked: Request) -> bytes:
         """The answer's content."""
         with self._sent(asked) as connection:
-            return _content(_rest(connection))
+            return content(rest(connection))
 
     def ask_each(self, asked: Sequence[Request], timeout: float | None = None) -> Iterator[bytes | Failed]:
         """Each answer or failure, in order; some of the requests are under way together, each for `timeout` seconds."""
@@ -59,7 +60,7 @@ class Manager:
                     if until is not None:
                         connection.settimeout(max(until - time.monotonic(), 0.001))
                     try:
-                        yield _content(_rest(connection))
+                        yield content(rest(connection))
                     except TimeoutError:
                         yield Failed(f"{one.destination} takes longer than {timeout:g} seconds", Code.OUTSIDE)
                     except Failed as failed:
@@ -74,8 +75,8 @@ class Manager:
                 raise _lost(error) from None
             try:
                 if data:
-                    data += _rest(connection)
-                _content(data)
+                    data += rest(connection)
+                content(data)
                 if not files:
                     raise Failed(f"the manager answered {asked.method} without the file it promises", Code.OUTSIDE)
                 return files.pop()
@@ -149,11 +150,11 @@ class Listener:
             return list(self._reader.feed(data))
         if not self._reader.rest():
             raise Failed("the manager ended the connection", Code.OUTSIDE)
-        _content(self._reader.rest())
+        content(self._reader.rest())
         return None
 
 
-def _content(reply: bytes) -> bytes:
+def content(reply: bytes) -> bytes:
     try:
         answer = parse_reply(reply)
     except WireError as error:
@@ -162,10 +163,10 @@ def _content(reply: bytes) -> bytes:
         case Ok(content):
             return content
         case Failure():
-            raise Failed.by(answer)
+            raise failed(answer)
 
 
-def _rest(connection: socket.socket) -> bytes:
+def rest(connection: socket.socket) -> bytes:
     pieces = []
     while data := _some(connection):
         pieces.append(data)

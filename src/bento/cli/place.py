@@ -13,8 +13,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from bento.cli.ends import Sink, Source, call, command
 from bento.cli.exits import Code, Failed
-from bento.cli.leg import Leg, Sink, Source, call, command
+from bento.cli.leg import Leg
 from bento.cli.manager import Manager
 from bento.cli.progress import Progress
 from bento.cli.render import MIB, size

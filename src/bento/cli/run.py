@@ -11,8 +11,9 @@ touched.
 import argparse
 import os
 
+from bento.cli.ends import Sink, call, command
 from bento.cli.exits import Code, Failed
-from bento.cli.leg import File, Leg, Sink, call, command
+from bento.cli.leg import File, Leg
 from bento.cli.manager import Manager
 from bento.cli.terminal import Harmlessly, raw, rows_and_columns
 from bento.wire.names import DomainName, UserName
@@ -51,7 +52,7 @@ def run(words: argparse.Namespace, manager: Manager) -> int:
         rows, columns = rows_and_columns(STDOUT)
         settings |= {"rows": str(rows), "columns": str(columns)}
     with call(manager, domain, command(words.program), settings) as connection:
-        sinks = {
+        sinks: dict[int, Sink] = {
             stream: _sink(file, filtered=not terminal and not words.no_filter)
             for stream, file in ((Stream.STDOUT, STDOUT), (Stream.STDERR, STDERR))
         }

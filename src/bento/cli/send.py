@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
+from bento.cli.ends import call
 from bento.cli.exits import Code, Failed
 from bento.cli.harmless import harmless
-from bento.cli.leg import Leg, call
+from bento.cli.leg import Leg
 from bento.cli.manager import Manager
 from bento.cli.place import open_regular, why
 from bento.cli.progress import Progress

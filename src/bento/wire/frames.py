@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from struct import Struct
 
 from bento.wire.errors import WireError
-from bento.wire.layout import Bytes, Message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a command that only reads frames need not wait until declarations are loaded
+    from bento.wire.layout import Bytes, Message
 
 _HEAD = Struct(">BI")
 HEADER = _HEAD.size
@@ -20,11 +23,11 @@ MAX_PAYLOAD = (1 << 17) + 1024
 """Largest payload of any frame, in bytes: 128 KiB of data, or a call's service and argument, and the numbers beside."""
 
 
-def encode_frame(message: Message, seal: bytes = b"") -> bytes:
+def encode_frame(message: "Message", seal: bytes = b"") -> bytes:
     return b"".join(frame_pieces(message, seal))
 
 
-def frame_pieces(message: Message, seal: bytes = b"") -> tuple[Bytes, ...]:
+def frame_pieces(message: "Message", seal: bytes = b"") -> tuple["Bytes", ...]:
     """The frame in pieces to be written one after the other, for whoever can do that without copying them."""
     *parts, last = (b"", *message.parts())
     length = sum(map(len, parts)) + len(last)
