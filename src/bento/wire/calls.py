@@ -95,15 +95,15 @@ class Call:
             raise WireError(f"{kind.__name__} after the end of stream {untrusted.stream}")
         match untrusted:
             case Data(_, stream, payload):
-                self.receivable[stream] -= len(payload)
-                if self.receivable[stream] < 0:
+                if len(payload) > self.receivable[stream]:
                     raise WireError(f"data beyond the window of stream {stream}")
+                self.receivable[stream] -= len(payload)
             case Eof(_, stream):
                 self.ended.add(stream)
             case Window(_, stream, size):
-                self.sendable[stream] += size
-                if self.sendable[stream] > WINDOW:
+                if self.sendable[stream] + size > WINDOW:
                     raise WireError(f"window of stream {stream} is larger than agreed")
+                self.sendable[stream] += size
             case Accepted():
                 self.stage = Stage.OPEN
             case _:
