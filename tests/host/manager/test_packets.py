@@ -254,6 +254,25 @@ def test_a_broker_at_its_limit_may_ask_again_as_soon_as_it_was_answered() -> Non
     assert run(story()).ending is None
 
 
+def test_a_broker_that_asks_and_takes_no_answers_is_at_an_end() -> None:
+    async def story() -> tuple[End, int]:
+        ours, theirs = pair()
+        serving = asyncio.create_task(Broker(DOMAIN, 1, ours).serve(refuse))
+        loop = asyncio.get_running_loop()
+        with theirs:
+            theirs.setblocking(False)
+            for token in range(1 << 14):  # more answers than a socket holds
+                sending = asyncio.create_task(loop.sock_sendall(theirs, encode_packet(asked(token))))
+                await asyncio.wait({sending, serving}, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    sending.cancel()
+                    break
+        return await serving, token
+
+    end, asked_for = run(story())
+    assert end.ending is Ending.VIOLATION, f"it has {asked_for} answers waiting"
+
+
 def test_a_broker_that_sends_without_pause_leaves_others_their_turn() -> None:
     count = 8  # as many packets may wait in a socket anywhere
     turns: list[int] = []

@@ -251,7 +251,6 @@ class Broker:
             # From here on it is answered to the end, whatever the guest does.
             self._deciding.pop(asked.token, None)
             self._withdrawn.discard(asked.token)
-        self._open_questions -= 1  # from the answer on the broker may ask the next one
         try:
             if isinstance(answered, ExitCode):
                 await self._send(Deny(asked.token, answered))
@@ -260,6 +259,9 @@ class Broker:
                     await self._send(Connect(asked.token), answered)
         except OSError:
             log.info("%s: its broker ended before call %d was answered", self._domain.name, asked.token)
+        # From the answer on the broker may ask the next one. Not before: one that does not take its answers would have
+        # us keep any number of them, each with an open file.
+        self._open_questions -= 1
 
 
 class Nursery:
