@@ -200,6 +200,25 @@ def test_no_file_of_the_domain_with_the_keys_is_read_or_written(vault: Vault, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", [["--decrypt"], []])
+def test_gpg_does_not_ask_the_other_domain_for_a_file_to_read(
+    vault: Vault, with_key: Keys, tmp_path: Path, command: list[str]
+) -> None:
+    """It would, for the data of a signature; and whoever guesses what is in a file has a signature that fits."""
+    secret = tmp_path / "pin"
+    secret.write_bytes(b"1234")
+    signature = with_key.gpg("--detach-sign", stdin=b"1234")
+    said = [Block(0, signature), Block(0, b""), Block(1, f"{secret}\n".encode()), Block(1, b"")]
+    words = ["--status-fd=2", "--command-fd=5", *command]
+    call = vault.pair.to_host.serve("qubes.Gpg", stdin=None, source=SOURCE_NAME)
+    vault.pair.to_host.give(call, encode_command(words) + b"".join(map(encode_block, said)))
+    answers = BlockReader(10, answering=True).feed(bytes(vault.pair.to_host.finish(call).stdout))
+    told = b"".join(block.data for block in answers if isinstance(block, Block))
+    assert b"GET_LINE" not in told
+    assert b"Signature made" in told
+    assert b"GOODSIG" not in told
+
+
 @pytest.mark.parametrize(
     "untrusted",
     [

@@ -24,6 +24,7 @@ GPG = "gpg"
 
 FIRST = (
     "--no-tty",  # nobody sits there; without it gpg blames an ioctl
+    "--batch",  # by --command-fd the domain that asks would answer gpg's questions, and one is for the name of a file
     "--disable-dirmngr",  # a domain of keys has no network, and must not look for one on behalf of another
     "--photo-viewer=/bin/true",  # a picture in a key must not start a program
 )

@@ -15,7 +15,7 @@ SERVICE = "qubes.GpgImportKey"
 
 def main() -> int:
     try:
-        os.execvp(GPG, [GPG, *FIRST, "--batch", "--import"])
+        os.execvp(GPG, [GPG, *FIRST, "--import"])
     except OSError as error:
         print(f"{SERVICE}: {GPG} in {os.uname().nodename}: {error.strerror}", file=sys.stderr)
         return ExitCode.NOT_FOUND
