@@ -473,7 +473,7 @@ class Conversation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once all was heard and taken, both agree on what is open, and everybody may write again."""
-        while self.host.inbox or self.guest.inbox:
+        while any(end.inbox or any(end.untaken.values()) for end in (self.host, self.guest)):
             for which in (True, False):
                 self.deliver(which, 1000)
                 self.take(which, WINDOW)
