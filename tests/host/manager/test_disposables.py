@@ -1,9 +1,23 @@
 """Disposables: made from an AppVM that allows it, begun anew each time, gone with their run unless they have a name."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from uuid import UUID, uuid5
+
 import pytest
 
-from bento.host.manager.disposables import MAX_AT_ONCE
+from bento.host.drivers.sqlite import SqliteStore
+from bento.host.manager.disposables import MAX_AT_ONCE, Disposables
+from bento.host.manager.events import Events
+from bento.host.manager.inventory import Inventory
+from bento.host.manager.places import Places
+from bento.host.model.domain import ADMIN, Domain, DomainClass
+from bento.host.model.errors import Conflict
+from bento.host.model.inventory import DomainRecord
+from bento.wire import home
 from bento.wire.admin import Fault
+from bento.wire.names import DomainName, LabelName
 from bento.wire.rpc import ExitCode
 from bento.wire.vmexec import encode_command
 from tests.host.manager.home import TREE, Home, end_process
@@ -216,11 +230,55 @@ def test_it_ends_with_the_manager_that_knew_of_its_call(random: Home) -> None:
     assert random.state("random") == "Running"
 
 
-def test_a_domain_has_so_many_at_once_and_no_more(random: Home) -> None:
-    marked = [created(random) for _ in range(MAX_AT_ONCE)]
-    for name in marked:
-        for tag in ("created-by-random", "disp-created-by-random"):
-            random.ask("admin.vm.tag.Set", name, tag)
-    assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == ExitCode.FAULT
-    random.ask("admin.vm.Remove", marked[0])
-    assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == 0
+BASE, RANDOM, WORK = map(DomainName, ("base", "random", "work"))
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Iterator[Inventory]:
+    """`base`, `random` and `work`, without a manager."""
+    with contextlib.closing(SqliteStore(tmp_path / "state")) as store:
+        inventory = Inventory(store)
+        for slot, name in enumerate((BASE, RANDOM, WORK), start=1):
+            domain = Domain(uuid5(UUID(int=7), name), name, DomainClass.APP, LabelName("red"), None)
+            inventory.put(DomainRecord(domain, slot=slot, properties={"template_for_dispvms": "True"}))
+        yield inventory
+
+
+@pytest.fixture
+def made(tmp_path: Path, inventory: Inventory) -> Disposables:
+    (tmp_path / "domains").mkdir()
+    path = PurePosixPath(tmp_path)
+    return Disposables(inventory, Places.of(home.Home(path, path, path, path)), Events())
+
+
+def test_a_domain_has_so_many_at_once_and_no_more(made: Disposables, inventory: Inventory) -> None:
+    first, *_ = [made.make(BASE, asked_by=RANDOM) for _ in range(MAX_AT_ONCE)]
+    with pytest.raises(Conflict, match="'random' has 8 disposables already"):
+        made.make(BASE, asked_by=RANDOM)
+    made.make(BASE, asked_by=WORK)
+    made.make(BASE, asked_by=ADMIN)
+    inventory.drop(first.name)
+    made.make(BASE, asked_by=RANDOM)
+
+
+def test_disposables_of_its_disposables_are_its_own(made: Disposables, inventory: Inventory) -> None:
+    """Or one domain had as many as the machine holds: each of eight makes eight."""
+    line = [made.make(BASE, asked_by=RANDOM)]
+    while len(line) < MAX_AT_ONCE:
+        line.append(made.make(BASE, asked_by=line[-1].name))
+    for name in (RANDOM, line[0].name, line[-1].name):
+        with pytest.raises(Conflict):
+            made.make(BASE, asked_by=name)
+    inventory.drop(line[0].name)
+    made.make(BASE, asked_by=line[-1].name)
+    with pytest.raises(Conflict):
+        made.make(BASE, asked_by=RANDOM)
+
+
+def test_a_call_that_finds_no_room_for_its_disposable_fails(random: Home) -> None:
+    with random.events() as events, contextlib.ExitStack() as held:
+        for _ in range(MAX_AT_ONCE):
+            held.enter_context(random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}"))
+            events.until("domain-start")
+        assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == ExitCode.FAULT
+        assert len(disposables(random)) == MAX_AT_ONCE

@@ -5,7 +5,7 @@ for a call needs only to be ended with the call. Nothing here starts or ends a d
 """
 
 import random
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from bento.host.manager.durable import make_directory
 from bento.host.manager.events import Events
@@ -18,7 +18,8 @@ from bento.host.model.inventory import DomainRecord
 from bento.wire.names import DomainName, LabelName, Tag
 
 MAX_AT_ONCE = 8
-"""Disposables that one domain may have by its calls: each takes a machine's memory, and a domain may be hostile."""
+"""Disposables that one domain may have by its calls, and by theirs: each takes a machine's memory, and a domain may be
+hostile."""
 
 NUMBERS = range(1, 10_000)
 """Of names (the field's: disp1 to disp9999), taken at random: a name used again soon would be mistaken."""
@@ -29,6 +30,8 @@ class Disposables:
         self._inventory = inventory
         self._places = places
         self._events = events
+        self._asked_by: dict[UUID, UUID] = {}
+        """Of the disposables that calls made: who first asked, which is no such disposable."""
 
     def require_base(self, record: DomainRecord) -> None:
         """Raises `Invalid` if no disposable may be made from this domain."""
@@ -40,12 +43,23 @@ class Disposables:
             )
 
     def make(self, base: DomainName, *, asked_by: DomainName) -> DomainRecord:
-        """A new disposable, not started, gone with its first run. Who asked becomes tags, as in the field."""
+        """A new disposable, not started, gone with its first run. Who asked becomes tags, as in the field.
+
+        What a disposable asks for counts against whoever asked for that one: else each of them could have as many more.
+        """
         record = self._inventory.get(base)
-        tags = {Tag(f"created-by-{asked_by}"), Tag(f"disp-created-by-{asked_by}")}
-        if asked_by != ADMIN and sum(1 for other in self._inventory if tags <= other.tags) >= MAX_AT_ONCE:
+        tags = frozenset({Tag(f"created-by-{asked_by}"), Tag(f"disp-created-by-{asked_by}")})
+        if asked_by == ADMIN:
+            return self.add(record, self._free_name(), record.domain.label, tags=tags, auto_cleanup=True)
+        there = {other.domain.uuid for other in self._inventory}
+        self._asked_by = {uuid: first for uuid, first in self._asked_by.items() if uuid in there}
+        asking = self._inventory.get(asked_by).domain.uuid
+        first = self._asked_by.get(asking, asking)
+        if sum(1 for other in self._asked_by.values() if other == first) >= MAX_AT_ONCE:
             raise Conflict(f"'{asked_by}' has {MAX_AT_ONCE} disposables already", actual="full", required="free")
-        return self.add(record, self._free_name(), record.domain.label, tags=frozenset(tags), auto_cleanup=True)
+        made = self.add(record, self._free_name(), record.domain.label, tags=tags, auto_cleanup=True)
+        self._asked_by[made.domain.uuid] = first
+        return made
 
     def add(
         self,
