@@ -131,6 +131,16 @@ def test_the_refusals_of_one_do_not_count_against_another(log: Audit) -> None:
     assert len(entries(log, "work")) == 1 + REFUSALS
 
 
+def test_calls_that_a_server_spoils_cost_their_caller_no_line(log: Audit, clock: Clock) -> None:
+    for _ in range(REFUSALS + 5):
+        log.record(FOE, call("work"), Verdict.CUT, chosen=FOE)
+    refuse(log, WORK, REFUSALS)
+    assert [type(entry) for entry in entries(log, "work")] == [Began, *[Decided] * REFUSALS]
+    asyncio.run(log.close())
+    assert isinstance(entries(log, "work")[-1], Decided)
+    assert isinstance(entries(log, "foe")[-1], Counted)
+
+
 def test_who_floods_the_log_pushes_out_lines_of_its_own_and_no_others(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

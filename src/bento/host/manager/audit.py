@@ -52,10 +52,9 @@ LOST = (
 
 @dataclass(slots=True)
 class _Minute:
-    """What one source was refused since `began`: so many `lines` stand in the log, and `more` are to be counted."""
+    """What one source was refused since `began`: so many `lines` stand in one chain, and `more` are to be counted."""
 
     began: int
-    lane: TargetName
     lines: int = 0
     more: int = 0
 
@@ -74,7 +73,8 @@ class Audit:
         self._clock = clock
         self._total = total
         self._chains: dict[TargetName, Chain] = {}
-        self._minutes: dict[DomainName, _Minute] = {}
+        self._minutes: dict[tuple[TargetName, DomainName], _Minute] = {}
+        """By chain, too: a call that its server spoils stands in that one's, and costs its caller no line."""
         self._failing = False
         """The person was told, and nothing could be written since."""
         self._lost = ""
@@ -140,9 +140,9 @@ class Audit:
         """One round of it."""
         self._news.clear()
         now = self._clock()
-        for source, minute in tuple(self._minutes.items()):
+        for one, minute in tuple(self._minutes.items()):
             if now - minute.began >= MINUTE:
-                self._end_minute(source, now)
+                self._end_minute(*one, now)
         await self._sync()
         while sum(chain.size for chain in self._chains.values()) > self._total:
             largest = max(self._chains.values(), key=lambda chain: chain.size)
@@ -158,8 +158,8 @@ class Audit:
 
     async def close(self) -> None:
         now = self._clock()
-        for source in tuple(self._minutes):
-            self._end_minute(source, now)
+        for one in tuple(self._minutes):
+            self._end_minute(*one, now)
         await self._sync()
         for chain in self._chains.values():
             chain.close()
@@ -213,12 +213,12 @@ class Audit:
     # ---- counting --------------------------------------------------------------------------------
 
     def _only_counted(self, lane: TargetName, source: DomainName, now: int) -> bool:
-        minute = self._minutes.get(source)
+        minute = self._minutes.get((lane, source))
         if minute and now - minute.began >= MINUTE:
-            self._end_minute(source, now)
+            self._end_minute(lane, source, now)
             minute = None
         if minute is None:
-            minute = self._minutes[source] = _Minute(now, lane)
+            minute = self._minutes[lane, source] = _Minute(now)
         if minute.lines < REFUSALS:
             minute.lines += 1
             return False
@@ -227,11 +227,11 @@ class Audit:
         minute.more += 1
         return True
 
-    def _end_minute(self, source: DomainName, now: int) -> None:
-        minute = self._minutes.pop(source)
+    def _end_minute(self, lane: TargetName, source: DomainName, now: int) -> None:
+        minute = self._minutes.pop((lane, source))
         if minute.more:
             with suppress(Unavailable):  # told already; nobody waits for this line
-                self._write(minute.lane, Counted(now, source, minute.began, minute.more))
+                self._write(lane, Counted(now, source, minute.began, minute.more))
 
 
 def _lanes(directory: Path) -> list[TargetName]:
