@@ -378,6 +378,25 @@ def test_targets_that_are_gone_when_the_turn_comes_are_not_offered(desk: Desk) -
     played(scene)
 
 
+@pytest.mark.parametrize("yes", [YES, HOUR])
+def test_a_yes_to_a_domain_whose_name_another_has_by_now_counts_for_nothing(desk: Desk, yes: Yes) -> None:
+    async def scene() -> None:
+        agent = Agent(desk)
+        with desk.consent.attending(agent):
+            asking = asyncio.create_task(desk.ask())
+            await settle()
+            record = desk.inventory.get(WORK)
+            desk.inventory.drop(WORK)
+            desk.inventory.put(replace(record, domain=replace(record.domain, uuid=UUID(int=99))))
+            desk.consent.answer(agent.questions[0].id, yes)
+            answer = await asking
+        assert isinstance(answer, Withheld)
+        assert "work is not the domain any more" in answer.sentence
+        assert desk.grants.all() == []
+
+    played(scene)
+
+
 # ---- grants --------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import assert_never
+from uuid import UUID
 
 from bento.host.manager.grants import Grants
 from bento.host.manager.inventory import Inventory
@@ -164,6 +165,7 @@ class Consent:
         offered = {name: target for name, target in _candidates(asking).items() if _base(target) in self._inventory}
         if not offered:
             return _withheld(call, "because none of its targets is there any more")
+        shown = {name: self._uuid(target) for name, target in offered.items()}
         question = self._question(call, asking, offered)
         self._open = _Open(question, self._clock() + self._seconds, asyncio.get_running_loop().create_future())
         self._tell(question)
@@ -181,8 +183,10 @@ class Consent:
             if counts:
                 self._remember(source, errand, outcome)
         match answer:
-            case Yes():
-                return self._agreed(call, errand, offered[answer.target], answer)
+            case Yes(chosen) if self._uuid(offered[chosen]) != shown[chosen]:
+                return _withheld(call, f"because {chosen} is not the domain any more that you were asked about")
+            case Yes(chosen):
+                return self._agreed(call, errand, offered[chosen], answer)
             case No() if outcome is Outcome.LATE:
                 return _withheld(call, f"because nobody answered within {self._seconds} s")
             case No():
@@ -259,6 +263,11 @@ class Consent:
     def _errand(self, call: Call, asking: Asking) -> Errand:
         source = self._inventory.get(call.source).domain.uuid
         return Errand(source, call.service, call.argument, TargetName(call.target or "@default"), asking.user or "")
+
+    def _uuid(self, target: End) -> UUID | None:
+        """Which domain the name means now. It can become another one's while the person thinks."""
+        base = _base(target)
+        return self._inventory.get(base).domain.uuid if base in self._inventory else None
 
     def _question(self, call: Call, asking: Asking, offered: dict[str, End]) -> Question:
         suggested = "" if asking.default is None else str(asking.default)
