@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.domain import ADMIN, ADMIN_UUID, DomainClass
 from bento.host.policy.decide import End
 from bento.host.policy.files import assemble
 from bento.host.policy.invariant import Breach, breaches, nobody
@@ -14,7 +14,7 @@ from bento.host.policy.rules import Identified, Named, Rule, Source
 from bento.host.policy.services import Asked, Vocabulary
 from bento.host.policy.space import stand_in, with_disposables
 from bento.host.policy.statements import EveryCall, NeverReach, Statement, Verdict, parse
-from bento.host.policy.world import ADMIN_UUID, DomainFacts, World
+from bento.host.policy.world import DomainFacts, World
 from bento.wire.names import DomainName, ServiceName, Tag
 from tests.host.policy.made import arguments, denies, policies, policy_of, rules, services, sources, worlds
 from tests.host.policy.outcomes import Outcome, nodes, outcomes

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from bento.host.manager.grants import Grants
 from bento.host.manager.inventory import Inventory
-from bento.host.model.domain import LABELS
+from bento.host.model.domain import RGB
 from bento.host.model.errors import BentoError, Conflict, Invalid
 from bento.host.model.grant import Errand
 from bento.host.policy.decide import Asking, Call, End
@@ -59,8 +59,6 @@ REST_SECONDS = 60.0
 
 NOTICES_A_MINUTE = 10
 """For one source."""
-
-RGB = {label.name: label.rgb for label in LABELS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from uuid import UUID
 
 from bento.host.manager.properties import truth
-from bento.host.model.domain import ADMIN, Domain, DomainClass
+from bento.host.model.domain import ADMIN, ADMIN_UUID, Domain, DomainClass
 from bento.host.model.errors import Conflict, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.ports.store import Store
 from bento.wire.names import DomainName, LabelName
-
-_ADMIN_UUID = UUID(int=0)
-
 
 Judge = Callable[["Inventory", "Inventory"], None]
 """Raises `Refused` if the second inventory may not come after the first."""
@@ -35,7 +31,7 @@ class Inventory:
         self._lent: set[int] = set()
         self._copies: dict[DomainName, tuple[int, asyncio.Event]] = {}
         if ADMIN not in self._by_name:
-            self.put(DomainRecord(Domain(_ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
+            self.put(DomainRecord(Domain(ADMIN_UUID, ADMIN, DomainClass.ADMIN, LabelName("black"), None), slot=0))
 
     def __iter__(self) -> Iterator[DomainRecord]:
         return iter(tuple(self._by_name.values()))

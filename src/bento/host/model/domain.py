@@ -10,6 +10,9 @@ from uuid import UUID
 from bento.wire.names import ADMIN as ADMIN  # as part of this module: it is the model's word, too
 from bento.wire.names import DomainName, LabelName
 
+ADMIN_UUID = UUID(int=0)
+"""The field's: the admin domain is `uuid:00000000-0000-0000-0000-000000000000`."""
+
 
 class DomainClass(StrEnum):
     ADMIN = "AdminVM"
@@ -76,6 +79,8 @@ LABELS: tuple[Label, ...] = (
     _label(8, "black", 0x000000),
 )
 """The field's eight labels with its indices and colours (core-admin, `qubes/app.py`)."""
+
+RGB = {label.name: label.rgb for label in LABELS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from enum import Enum
 from itertools import product
 from typing import assert_never
 
-from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.domain import ADMIN, ADMIN_UUID, DomainClass
 from bento.host.policy.files import Policy, PolicyBroken
 from bento.host.policy.rules import (
     AnyDomain,
@@ -36,7 +36,7 @@ from bento.host.policy.rules import (
     Selector,
     Tagged,
 )
-from bento.host.policy.world import ADMIN_UUID, World
+from bento.host.policy.world import World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag
 
 

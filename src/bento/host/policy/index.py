@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from bento.host.model.domain import ADMIN, ADMIN_UUID
 from bento.host.policy.rules import Rule, spelled
-from bento.host.policy.world import ADMIN_UUID, DefaultDisposable, Disposable, DomainFacts, Keyword, Party, World
-from bento.wire.names import ADMIN, DomainName, ServiceArgument, ServiceName
+from bento.host.policy.world import DefaultDisposable, Disposable, DomainFacts, Keyword, Party, World
+from bento.wire.names import DomainName, ServiceArgument, ServiceName
 
 Words = list[str]
 """Spellings of selectors, as `str` of them gives them. As texts they are quicker to look up than as values."""

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from bento.host.model.domain import ADMIN
+from bento.host.model.domain import ADMIN, ADMIN_UUID
 from bento.host.policy.grammar import Word, decoded, lines, lines_of_words, named, parse_source
 from bento.host.policy.rules import Everything, Identified, Named, Source
-from bento.host.policy.world import ADMIN_UUID
 from bento.wire.names import ServiceArgument, ServiceName
 
 

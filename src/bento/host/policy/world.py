@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
 
-from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.domain import ADMIN, ADMIN_UUID, DomainClass
 from bento.wire.names import DomainName, DomainUuid, Tag, TargetName
-
-ADMIN_UUID = UUID(int=0)
-"""The field's: the admin domain is `uuid:00000000-0000-0000-0000-000000000000`."""
 
 
 class Keyword(Enum):

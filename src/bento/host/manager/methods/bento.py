@@ -8,14 +8,12 @@ import time
 from collections.abc import AsyncGenerator
 
 from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines
-from bento.host.model.domain import LABELS, DomainClass, PowerState
+from bento.host.model.domain import RGB, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.wire.admin import Event, Request
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
-
-RGB = {label.name: label.rgb for label in LABELS}
 
 
 async def table(manager: Manager, request: Request) -> Reply:

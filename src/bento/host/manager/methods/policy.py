@@ -14,7 +14,7 @@ from typing import Any, TypeVar, assert_never
 from bento.host.manager.known import known_services
 from bento.host.manager.methods.kinds import Manager, Method, Reply
 from bento.host.model.audit import Verdict
-from bento.host.model.domain import LABELS
+from bento.host.model.domain import RGB
 from bento.host.model.errors import Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord
 from bento.host.policy.check import Finding, Oddity, check
@@ -280,8 +280,7 @@ def _finding(found: Finding) -> Json:
 
 def _domain(record: DomainRecord) -> Json:
     label = record.domain.label
-    rgb = next((known.rgb for known in LABELS if known.name == label), 0)
-    return {"name": record.name, "label": label, "colour": f"#{rgb:06x}"}
+    return {"name": record.name, "label": label, "colour": f"#{RGB[label]:06x}"}
 
 
 def _statement(statement: Statement, breach: Breach | None, world: World) -> Json:
