@@ -13,10 +13,11 @@ from pathlib import Path
 
 import bento
 from bento.host.manager.inventory import Inventory
+from bento.host.manager.services import SHIPPED
 from bento.wire.errors import WireError
 from bento.wire.names import ServiceName
 
-PACKAGE = Path(bento.__file__).parent
+GUEST = Path(bento.__file__).parent / "guest"
 
 SUPPORTED = "supported-rpc."
 
@@ -26,7 +27,7 @@ def known_services(
 ) -> frozenset[ServiceName]:
     """`directories`: of the admin domain's own services."""
     found = {*_brought(), *contracts}
-    for directory in (*directories, PACKAGE / "host/service/rpc"):
+    for directory in (*directories, SHIPPED):
         with suppress(OSError):
             found.update(_named(path.name.partition("+")[0] for path in directory.iterdir()))
     for record in inventory:
@@ -40,7 +41,7 @@ def _brought() -> frozenset[ServiceName]:
     """What the guest half calls a service: it stands there in constants, which are read and not run."""
     constants = (
         node.value.value
-        for source in sorted((PACKAGE / "guest").glob("**/*.py"))
+        for source in sorted(GUEST.glob("**/*.py"))
         for node in ast.parse(source.read_bytes()).body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     )
