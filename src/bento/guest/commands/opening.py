@@ -14,6 +14,7 @@ import tempfile
 import threading
 from contextlib import suppress
 
+from bento.guest import pipes
 from bento.guest.commands.call import Call, NoCall
 from bento.guest.commands.qrexec_client_vm import PRINTABLE, write_all
 from bento.wire.errors import WireError
@@ -155,9 +156,7 @@ class Aside:
             self._size += len(untrusted)
             if self._size > self._room:
                 raise CannotOpen("More came back than half of the room there is; nothing is kept of it.")
-            rest = memoryview(untrusted)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            pipes.write_all(self._file, untrusted)
         except OSError as error:
             raise CannotOpen(f"What came back cannot be stored: {error.strerror}.") from None
 

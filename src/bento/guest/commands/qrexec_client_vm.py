@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 
+from bento.guest import pipes
 from bento.guest.commands.call import Call, NoCall
 from bento.wire.rpc import MAX_DATA, Data, Eof, Exit, ExitCode, Stream
 
@@ -143,10 +144,8 @@ def feed(call: Call, source: int) -> None:
 
 def write_all(file: int, data: bytes) -> bool:
     """False when nobody reads there any more."""
-    rest = memoryview(data)
     try:
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        pipes.write_all(file, data)
     except OSError:
         return False
     return True

@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 
+from bento.guest.pipes import write_all
 from bento.wire.errors import WireError
 from bento.wire.filecopy import (
     BROKEN_OFF,
@@ -189,12 +190,6 @@ def exists(name: bytes, directory: int) -> bool:
 def finish(file: int, permissions: int, times: Times) -> None:
     os.fchmod(file, permissions)
     os.utime(file, ns=(times.accessed, times.changed))
-
-
-def write_all(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 
+from bento.guest.pipes import read_exactly, write_all
 from bento.guest.services.accepting import Accepting, NotAccepted
 from bento.wire.errors import WireError
 from bento.wire.gpg import COMMAND, ERROR, MAX_BLOCK, REFUSED, Block, BlockReader, Ended, decode_command, encode_block
@@ -131,20 +132,6 @@ class Gpg:
         if not block.data:
             del self._inputs[block.file]
             os.close(file)
-
-
-def read_exactly(size: int) -> bytes:
-    """As many bytes, or fewer if no more come."""
-    read = b""
-    while len(read) < size and (more := os.read(0, size - len(read))):
-        read += more
-    return read
-
-
-def write_all(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import stat
 import sys
 import tempfile
 
+from bento.guest.pipes import read_exactly, write_all
 from bento.wire.errors import WireError
 from bento.wire.names import DomainName
 from bento.wire.opening import NAME_SIZE, decode_name
@@ -77,19 +78,9 @@ def opened(subject: str) -> int:
     return 128 - code if code < 0 else code
 
 
-def read_exactly(size: int) -> bytes:
-    """As many bytes, or fewer if no more come."""
-    read = b""
-    while len(read) < size and (more := os.read(0, size - len(read))):
-        read += more
-    return read
-
-
 def copy(source: int, target: int) -> None:
     while data := os.read(source, CHUNK):
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(target, rest) :]
+        write_all(target, data)
 
 
 if __name__ == "__main__":

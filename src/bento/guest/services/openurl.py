@@ -2,7 +2,8 @@
 
 import sys
 
-from bento.guest.services.openinvm import opened, read_exactly
+from bento.guest.pipes import read_exactly
+from bento.guest.services.openinvm import opened
 from bento.wire.errors import WireError
 from bento.wire.opening import MAX_LINK, decode_link
 

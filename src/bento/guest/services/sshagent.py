@@ -23,6 +23,7 @@ import stat
 import sys
 from contextlib import suppress
 
+from bento.guest.pipes import write_all
 from bento.wire.errors import WireError
 from bento.wire.sshagent import FAILURE, MessageReader, Other, decode_request, encode_message, encode_request
 
@@ -136,12 +137,6 @@ def run(*words: str, **environment: str) -> None:
     except FileNotFoundError:
         return  # then nothing answers, and that is told
     os.waitpid(pid, 0)
-
-
-def write_all(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 if __name__ == "__main__":
