@@ -193,7 +193,7 @@ def test_a_head_is_printed_and_sent_along_later(
 def test_what_is_no_head_is_not_sent(manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "large").write_bytes(bytes(70_000))
-    for name, words in (("empty", "is empty"), ("large", "is no head"), ("missing", "cannot be read")):
+    for name, words in (("empty", "is empty"), ("large", "is too long for one request"), ("missing", "cannot be read")):
         assert bento("audit", "verify", "--since", str(tmp_path / name)) == 2
         assert words in capsys.readouterr().err
     assert manager.requests == []

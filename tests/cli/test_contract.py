@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.cli.contract import ROOM
+from bento.cli.files import ROOM
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager
 
@@ -63,9 +63,9 @@ def test_what_is_no_contract_is_said_before_anybody_is_asked(
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "large").write_bytes(bytes(ROOM + 1))
     for name, problem in {
-        "gone": "is not a file that can be read",
-        "fifo": "is not a file that can be read",
-        "large": f"is too large for a contract: {ROOM + 1} bytes, at most {ROOM}",
+        "gone": "cannot be read: No such file or directory",
+        "fifo": "is not a plain file",
+        "large": f"is too long for one request: more than {ROOM} bytes",
     }.items():
         assert bento("contract", "check", str(tmp_path / name)) == 2
         assert capsys.readouterr().err == f"bento: {tmp_path / name} {problem}\n"

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bento.cli.policy import ROOM
+from bento.cli.files import ROOM
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bento.cli.policy import ROOM
+from bento.cli.files import ROOM
 from bento.wire.admin import Request, encode_ok
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager

@@ -4,19 +4,18 @@ import argparse
 import json
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from bento.cli.exits import Code, Failed
+from bento.cli.files import ROOM, as_text, read_text
 from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
 from bento.cli.render import print_json, print_table, say
-from bento.wire.admin import MAX_REQUEST, Event
+from bento.wire.admin import Event
 from bento.wire.names import DomainName, TargetName
 
 Row = dict[str, Any]
-
-ROOM = MAX_REQUEST - 1024
-"""Bytes of a kept head in a request, beside what else is in it."""
 
 
 # ---- show ----------------------------------------------------------------------------------------
@@ -153,16 +152,7 @@ def _as_json(event: Event) -> Row:
 
 
 def _kept(name: str) -> str:
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(ROOM + 1)
-        else:
-            with open(name, "rb") as file:
-                data = file.read(ROOM + 1)
-    except OSError as error:
-        raise Failed(f"{name} cannot be read: {error.strerror}", Code.BAD_INPUT) from None
-    if len(data) > ROOM:
-        raise Failed(f"{name} is no head: it has more than {ROOM} bytes", Code.BAD_INPUT)
-    if not data.strip():
+    text = as_text(name, sys.stdin.buffer.read(ROOM + 1)) if name == "-" else read_text(Path(name))
+    if not text.strip():
         raise Failed(f"{name} is empty; 'bento audit verify --head' prints a head", Code.BAD_INPUT)
-    return data.decode("utf-8", "surrogateescape")
+    return text

@@ -9,17 +9,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bento.cli.exits import Code, Failed
+from bento.cli.exits import Code
+from bento.cli.files import read_text
 from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
-from bento.cli.render import print_json, print_table
-from bento.wire.admin import MAX_REQUEST
+from bento.cli.render import place, print_json, print_table
 from bento.wire.names import ServiceName
 
 Json = dict[str, Any]
-
-ROOM = MAX_REQUEST - 1024
-"""Bytes of a contract in one request, beside what else is in it."""
 
 
 def declare_ls(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +34,7 @@ def ls(words: argparse.Namespace, manager: Manager) -> int:
 
 
 def _row(one: Json) -> list[str]:
-    state = f"cannot be called: {_place(one['faults'][0])}" if one["faults"] else "held to"
+    state = f"cannot be called: {_complaint(one['faults'][0])}" if one["faults"] else "held to"
     return [harmless(cell) for cell in (one["service"], "yours" if one["own"] else "bento's", state)]
 
 
@@ -57,27 +54,17 @@ def check(words: argparse.Namespace, manager: Manager) -> int:
         print("Nothing is wrong." if len(words.files) == 1 else "Nothing is wrong with any of them.")
     else:
         for fault in faults:
-            print(harmless(_place(fault)))
+            print(harmless(_complaint(fault)))
     return Code.BAD_INPUT if faults else Code.DONE
 
 
 def _file(name: str) -> str:
-    """Its name, a NUL, and its text; bytes that are no UTF-8 stay what they are."""
-    path = Path(name)
-    try:
-        if not path.is_file():  # a FIFO would wait for ever
-            raise Failed(f"{name} is not a file that can be read", Code.BAD_INPUT)
-        text = path.read_bytes()
-    except OSError as error:
-        raise Failed(f"{name} cannot be read: {error.strerror}", Code.BAD_INPUT) from None
-    if len(text) > ROOM:
-        raise Failed(f"{name} is too large for a contract: {len(text)} bytes, at most {ROOM}", Code.BAD_INPUT)
-    return f"{name}\0{text.decode('utf-8', 'surrogateescape')}"
+    """Its name, a NUL, and its text."""
+    return f"{name}\0{read_text(Path(name))}"
 
 
-def _place(fault: Json) -> str:
-    place = ":".join(str(part) for part in (fault["file"], fault["line"], fault["column"]) if part)
-    return f"{place}: {fault['problem']}"
+def _complaint(fault: Json) -> str:
+    return f"{place(fault)}: {fault['problem']}"
 
 
 def declare_show(parser: argparse.ArgumentParser) -> None:

@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bento.cli.exits import Code, Failed
+from bento.cli.files import ROOM, read_text
 from bento.cli.harmless import harmless
 from bento.cli.manager import ADMIN, Manager, request
 from bento.cli.picture import Bundle, Tie, bundled, draw
-from bento.cli.render import print_json, print_table, say
-from bento.wire.admin import MAX_REQUEST
+from bento.cli.render import place, print_json, print_table, say
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 
 Json = dict[str, Any]
-
-ROOM = MAX_REQUEST - 1024
-"""Bytes for policy files in one request, beside what else is in it."""
 
 INCLUDING = ("!include", "!compat-4.0")
 """Words without which no policy file includes another."""
@@ -53,8 +50,7 @@ def check(words: argparse.Namespace, manager: Manager) -> int:
         print("Nothing is odd about this policy.")
     else:
         for one in found:
-            place = ":".join(str(part) for part in (one["file"], one["line"], one["column"]) if part)
-            print(harmless(f"{place}: {one['sentence']}"))
+            print(harmless(f"{place(one)}: {one['sentence']}"))
     return Code.BAD_INPUT if any(one["oddity"] == "broken" for one in found) else Code.DONE
 
 
@@ -259,7 +255,7 @@ def declare_invariant(parser: argparse.ArgumentParser) -> None:
 def invariant(words: argparse.Namespace, manager: Manager) -> int:
     asked: Json = {}
     if words.file is not None:
-        asked["statements"] = _text(Path(words.file))
+        asked["statements"] = read_text(Path(words.file))
     if words.policy is not None:
         asked["files"] = policy_files(words.policy)
     found = ask(manager, "Invariant", asked)
@@ -298,7 +294,7 @@ def policy_files(directory: str) -> list[Json]:
     root = Path(directory)
     try:
         paths = sorted(path for path in root.iterdir() if path.name.endswith(".policy"))
-        texts = {path.name: _text(path) for path in paths if not path.name.startswith(".")}
+        texts = {path.name: read_text(path) for path in paths if not path.name.startswith(".")}
         if any(word in text for text in texts.values() for word in INCLUDING):
             texts = dict(_below(root)) | texts
     except OSError as error:
@@ -315,17 +311,4 @@ def _below(root: Path) -> Iterator[tuple[str, str]]:
         if path.is_dir():
             yield f"{name}/", ""
         elif path.is_file():
-            yield str(name), _text(path)
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.exists() and not path.is_file():  # a FIFO would wait for ever
-            raise Failed(f"{path} is not a plain file", Code.BAD_INPUT)
-        with open(path, "rb") as file:
-            data = file.read(MAX_REQUEST + 1)
-    except OSError as error:
-        raise Failed(f"{path} cannot be read: {error.strerror}", Code.BAD_INPUT) from None
-    if len(data) > MAX_REQUEST:
-        raise Failed(f"{path} is too long for one request: more than {MAX_REQUEST} bytes", Code.BAD_INPUT)
-    return data.decode("utf-8", "surrogateescape")
+            yield str(name), read_text(path)

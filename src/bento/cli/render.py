@@ -33,6 +33,11 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: S
         print("  ".join(cells).rstrip())
 
 
+def place(found: Mapping[str, object]) -> str:
+    """Where in a file something was found: FILE, FILE:LINE or FILE:LINE:COLUMN, as far as is known."""
+    return ":".join(str(found[part]) for part in ("file", "line", "column") if found[part])
+
+
 def size(count: object) -> str:
     """Bytes for a person, in binary units; - where there is no number."""
     if not isinstance(count, int):

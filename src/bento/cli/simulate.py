@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bento.cli.exits import Code, Failed
+from bento.cli.files import ROOM
 from bento.cli.harmless import harmless
 from bento.cli.manager import Manager
-from bento.cli.policy import ROOM, ask, policy_files
+from bento.cli.policy import ask, policy_files
 from bento.cli.render import print_json, print_table, say
 
 Json = dict[str, Any]
