@@ -141,6 +141,11 @@ class Inventory:
         """Domains that cannot be without this template."""
         return [r.name for r in self if template in (r.domain.template, r.origin)]
 
+    def require_unused(self, template: DomainName) -> None:
+        if users := self.based_on(template):
+            in_use = f"'{template}' is in use by {', '.join(sorted(users))}; remove these first"
+            raise Conflict(in_use, actual="in use", required="unused")
+
     def versions(self, template: DomainName | None = None) -> list[TemplateVersion]:
         return [v for v in self._versions.values() if template in (None, v.template)]
 

@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TypeVar
 
 from bento.host.manager.chains import Snapshot
-from bento.host.manager.methods.kinds import Manager, Method, Reply, Stream, lines
+from bento.host.manager.methods.kinds import Manager, Method, Reply, Stream, lines, parsed, yes
 from bento.host.model.audit import (
     KIND,
     Broken,
@@ -27,7 +26,6 @@ from bento.host.model.audit import (
 from bento.host.model.errors import Invalid
 from bento.host.policy.files import Policy, PolicyRules
 from bento.wire.admin import Event, Request
-from bento.wire.errors import WireError
 from bento.wire.names import DomainName, TargetName
 
 LINES = 50
@@ -51,11 +49,11 @@ async def show(manager: Manager, request: Request) -> Reply:
     if not (count.isascii() and count.isdecimal() and 0 < int(count) < 1 << 31):
         raise Invalid("count is a whole number from 1")
     wanted = _filter(
-        _parsed(DomainName.parse, asked["source"]) if "source" in asked else None,
-        _parsed(TargetName.parse, asked["target"]) if "target" in asked else None,
-        denied=_yes(asked, "denied"),
+        parsed(DomainName.parse, asked["source"]) if "source" in asked else None,
+        parsed(TargetName.parse, asked["target"]) if "target" in asked else None,
+        denied=yes(asked, "denied"),
     )
-    policy = await manager.calls.policy() if _yes(asked, "why") else None
+    policy = await manager.calls.policy() if yes(asked, "why") else None
     return Stream(_show(manager, wanted, int(count), policy))
 
 
@@ -169,30 +167,12 @@ def _heads(payload: bytes) -> dict[TargetName, Head]:
     for line in payload.decode("ascii", errors="replace").splitlines():
         match line.split():
             case [name, count, digest] if count.isdecimal() and len(count) < 19 and len(digest) == 64:
-                found[_parsed(TargetName.parse, name)] = Head(int(count), digest)
+                found[parsed(TargetName.parse, name)] = Head(int(count), digest)
             case []:
                 pass
             case _:
                 raise Invalid("a kept head is lines of NAME COUNT HASH, as 'bento audit verify --head' prints them")
     return found
-
-
-# ---- what comes in -------------------------------------------------------------------------------
-
-T = TypeVar("T")
-
-
-def _yes(asked: Mapping[str, str], key: str) -> bool:
-    if (value := asked.get(key, "no")) not in ("yes", "no"):
-        raise Invalid(f"{key} is yes or no")
-    return value == "yes"
-
-
-def _parsed(parse: Callable[[str], T], untrusted: str) -> T:
-    try:
-        return parse(untrusted)
-    except WireError as error:
-        raise Invalid(str(error)) from None
 
 
 METHODS: dict[str, Method] = {

@@ -7,12 +7,11 @@ import socket
 import time
 from collections.abc import AsyncGenerator
 
-from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines
+from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines, parsed, yes
 from bento.host.model.domain import RGB, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.wire.admin import Event, Request
-from bento.wire.errors import WireError
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
 
 
@@ -61,20 +60,15 @@ async def call(manager: Manager, request: Request) -> Reply:
     record = guest(manager, request)
     fields = lines(request.payload, "user", "rows", "columns", "autostart")
     service, _, argument = request.argument.partition("+")
-    if (autostart := fields.get("autostart", "yes")) not in ("yes", "no"):
-        raise Invalid("autostart is yes or no")
-    try:
-        leg = await manager.calls.command(
-            record.name,
-            ServiceName.parse(service),
-            ServiceArgument.parse(argument),
-            user=UserName.parse(fields["user"]) if fields.get("user") else "",
-            autostart=autostart == "yes",
-            rows=_cells(fields.get("rows", "0")),
-            columns=_cells(fields.get("columns", "0")),
-        )
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    leg = await manager.calls.command(
+        record.name,
+        parsed(ServiceName.parse, service),
+        parsed(ServiceArgument.parse, argument),
+        user=parsed(UserName.parse, fields["user"]) if fields.get("user") else "",
+        autostart=yes(fields, "autostart", default="yes"),
+        rows=_cells(fields.get("rows", "0")),
+        columns=_cells(fields.get("columns", "0")),
+    )
     return File(leg.detach())
 
 
@@ -105,10 +99,7 @@ async def console_log(manager: Manager, request: Request) -> Reply:
 async def template_build(manager: Manager, request: Request) -> Reply:
     """`argument`: the distribution. Progress as events, then an empty OK, or a failure."""
     fields = lines(request.payload, "flavor", "name")
-    try:
-        name = DomainName.parse(fields.get("name") or request.argument)
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    name = parsed(DomainName.parse, fields.get("name") or request.argument)
     return Stream(_build(manager, name, request.argument, fields.get("flavor", "")))
 
 
@@ -203,10 +194,7 @@ async def stop(manager: Manager, request: Request) -> Reply:
 
 
 def _template(manager: Manager, request: Request) -> DomainRecord:
-    try:
-        record = manager.inventory.get(DomainName.parse(request.argument))
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    record = manager.inventory.get(parsed(DomainName.parse, request.argument))
     if record.domain.klass is not DomainClass.TEMPLATE:
         raise NoSuch(f"'{record.name}' is no template; 'bento template ls' shows those there are")
     return record

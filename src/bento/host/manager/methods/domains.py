@@ -11,12 +11,11 @@ from uuid import uuid4
 
 from bento.host.manager.durable import make_directory
 from bento.host.manager.inventory import names
-from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, subject
+from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, parsed, subject
 from bento.host.model.domain import ADMIN, LABELS, Domain, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused, Unavailable
 from bento.host.model.inventory import DomainRecord
 from bento.wire.admin import Request
-from bento.wire.errors import WireError
 from bento.wire.names import DomainName, LabelName
 
 CREATABLE = (DomainClass.APP, DomainClass.STANDALONE, DomainClass.DISPOSABLE)
@@ -87,14 +86,9 @@ def _disposable_template(manager: Manager, text: str) -> DomainName:
 
 async def remove(manager: Manager, request: Request) -> Reply:
     record = guest(manager, request)
-    _require_halted(manager, record, "remove")
+    require_halted(manager, record, "remove it")
     manager.inventory.require_free(record.name)
-    if users := manager.inventory.based_on(record.name):
-        raise Conflict(
-            f"template '{record.name}' is in use by {', '.join(sorted(users))}; remove these first",
-            actual="in use",
-            required="unused",
-        )
+    manager.inventory.require_unused(record.name)
     # Forgotten first, then taken away: a crash between the two leaves files that the next start sweeps.
     manager.inventory.drop(record.name)
     for version in manager.inventory.versions(record.name):
@@ -109,7 +103,7 @@ async def clone(manager: Manager, request: Request) -> Reply:
     """A halted domain's copy under the name in `argument`: volumes, properties, tags and features."""
     record = guest(manager, request)
     name = new_name(manager, request.argument)
-    _require_halted(manager, record, "clone")
+    require_halted(manager, record, "clone it")
     hold = manager.inventory.hold
     with hold(record.name, "is being cloned"), hold(name, "is being made"):
         domain = replace(record.domain, uuid=uuid4(), name=name)
@@ -152,10 +146,10 @@ def _directory(manager: Manager, domain: Domain) -> Iterator[None]:
         raise
 
 
-def _require_halted(manager: Manager, record: DomainRecord, to: str) -> None:
+def require_halted(manager: Manager, record: DomainRecord, to: str) -> None:
     if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
         raise Conflict(
-            f"'{record.name}' is {state.lower()}; 'bento shutdown --wait {record.name}' first, to {to} it",
+            f"'{record.name}' is {state.lower()}; 'bento shutdown --wait {record.name}' first, to {to}",
             actual=state,
             required=PowerState.HALTED,
         )
@@ -209,10 +203,7 @@ def find_label(text: str) -> LabelName:
 
 
 def find_template(manager: Manager, text: str) -> DomainName:
-    try:
-        record = manager.inventory.get(DomainName.parse(text))
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    record = manager.inventory.get(parsed(DomainName.parse, text))
     if record.domain.klass is not DomainClass.TEMPLATE:
         raise Invalid(f"'{text}' is no template; 'bento template ls' shows those there are")
     return record.name
@@ -220,10 +211,7 @@ def find_template(manager: Manager, text: str) -> DomainName:
 
 def find_disposable_template(manager: Manager, text: str) -> DomainName:
     """The AppVM of that name, if disposables may be made from it."""
-    try:
-        record = manager.inventory.get(DomainName.parse(text))
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    record = manager.inventory.get(parsed(DomainName.parse, text))
     manager.disposables.require_base(record)
     return record.name
 
@@ -248,10 +236,7 @@ def default_template(manager: Manager) -> DomainName | None:
 
 
 def new_name(manager: Manager, untrusted: str) -> DomainName:
-    try:
-        name = DomainName.parse(untrusted)
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    name = parsed(DomainName.parse, untrusted)
     if name in manager.inventory:
         raise Invalid(f"there is a domain '{name}' already; choose another name")
     manager.inventory.require_free(name)

@@ -1,7 +1,8 @@
 """What a method is given and what it may answer."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bento.host.manager.audit import Audit
 from bento.host.manager.calls import Calls
@@ -22,6 +23,7 @@ from bento.host.model.errors import Invalid, Refused
 from bento.host.model.inventory import DomainRecord
 from bento.host.ports.storage import Storage
 from bento.wire.admin import Event, Request
+from bento.wire.errors import WireError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,24 @@ def lines(payload: bytes, *allowed: str) -> dict[str, str]:
             raise Invalid(f"the request's payload may hold one each of: {', '.join(allowed)}")
         found[key] = value
     return found
+
+
+T = TypeVar("T")
+
+
+def parsed(parse: Callable[[str], T], untrusted: str) -> T:
+    """What a name's parser makes of it; `Invalid` where that is nothing."""
+    try:
+        return parse(untrusted)
+    except WireError as error:
+        raise Invalid(str(error)) from None
+
+
+def yes(fields: Mapping[str, str], key: str, *, default: str = "no") -> bool:
+    """Whether a field of `lines` says yes."""
+    if (value := fields.get(key, default)) not in ("yes", "no"):
+        raise Invalid(f"{key} is yes or no")
+    return value == "yes"
 
 
 def plain(payload: bytes) -> str:

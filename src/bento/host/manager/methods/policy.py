@@ -12,10 +12,10 @@ from dataclasses import asdict
 from typing import Any, TypeVar, assert_never
 
 from bento.host.manager.known import known_services
-from bento.host.manager.methods.kinds import Manager, Method, Reply
+from bento.host.manager.methods.kinds import Manager, Method, Reply, parsed
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import RGB
-from bento.host.model.errors import Invalid, NoSuch
+from bento.host.model.errors import Invalid
 from bento.host.model.inventory import DomainRecord
 from bento.host.policy.check import Finding, Oddity, check
 from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End
@@ -75,7 +75,7 @@ async def reach_domains(manager: Manager, request: Request) -> Reply:
     """`{"from", "to", "through", "max_hops"}`, each of which may be left out -> paths, their links, all domains."""
     asked = _object(request, "from", "to", "through", "max_hops")
     world = manager.calls.world()
-    source, target = _node(world, asked, "from"), _node(world, asked, "to")
+    source, target = _node(manager, asked, "from"), _node(manager, asked, "to")
     through = _parsed(ServiceName.parse, asked, "through") if "through" in asked else None
     max_hops = asked.get("max_hops")
     # A bool is an int to Python, and no number to anybody else.
@@ -159,30 +159,19 @@ def _text(asked: Json, key: str) -> str:
 
 
 def _parsed(parse: Callable[[str], T], asked: Json, key: str) -> T:
-    try:
-        return parse(_text(asked, key))
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    return parsed(parse, _text(asked, key))
 
 
-def _node(world: World, asked: Json, key: str) -> End | None:
+def _node(manager: Manager, asked: Json, key: str) -> End | None:
     """A domain's name, or `@dispvm:NAME`."""
     if key not in asked:
         return None
     text = _text(asked, key)
-    try:
-        name = DomainName.parse(text.removeprefix("@dispvm:"))
-    except WireError as error:
-        raise Invalid(str(error)) from None
-    if not world.has(name):
-        raise NoSuch(f"there is no domain '{name}'; 'bento ls' shows those there are")
-    if name == text:
-        return name
-    if not world.makes_disposables(name):
-        raise Invalid(
-            f"'{name}' is no disposable template; 'bento prefs {name} template_for_dispvms True' makes it one"
-        )
-    return Disposable(name)
+    record = manager.inventory.get(parsed(DomainName.parse, text.removeprefix("@dispvm:")))
+    if record.name == text:
+        return record.name
+    manager.disposables.require_base(record)
+    return Disposable(record.name)
 
 
 def _policy(asked: Json, key: str) -> Policy:

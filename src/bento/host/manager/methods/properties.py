@@ -13,10 +13,11 @@ from bento.host.manager.methods.domains import (
     find_disposable_template,
     find_label,
     find_template,
+    require_halted,
 )
 from bento.host.manager.methods.kinds import Manager, Method, Reply, plain, subject
-from bento.host.model.domain import ADMIN, DomainClass, PowerState
-from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused
+from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.errors import Invalid, Kind, NoSuch, Refused
 from bento.host.model.inventory import DomainRecord
 from bento.wire.admin import Request
 from bento.wire.names import DomainName
@@ -54,19 +55,8 @@ def _set_label(manager: Manager, record: DomainRecord, value: str) -> DomainReco
 def _set_template(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
     if record.domain.klass is DomainClass.DISPOSABLE:
         raise Refused(f"'{record.name}' is a disposable; make another one from another template")
-    state = manager.lifecycle.state(record.name)
-    if users := manager.inventory.based_on(record.name):
-        raise Conflict(
-            f"'{record.name}' is what {', '.join(sorted(users))} is made from; remove that first",
-            actual="in use",
-            required="unused",
-        )
-    if state is not PowerState.HALTED:
-        raise Conflict(
-            f"'{record.name}' is {state.lower()}; shut it down to change its template",
-            actual=state,
-            required=PowerState.HALTED,
-        )
+    manager.inventory.require_unused(record.name)
+    require_halted(manager, record, "change its template")
     return replace(record, domain=replace(record.domain, template=find_template(manager, value)))
 
 
@@ -203,13 +193,8 @@ async def reset(manager: Manager, request: Request) -> Reply:
 
 
 def _put(manager: Manager, changed: DomainRecord) -> None:
-    users = manager.inventory.based_on(changed.name)
-    if users and changed.domain.klass is DomainClass.APP and not table.truth(changed, "template_for_dispvms"):
-        raise Conflict(
-            f"'{changed.name}' is what {', '.join(sorted(users))} is made from; remove that first",
-            actual="in use",
-            required="unused",
-        )
+    if changed.domain.klass is DomainClass.APP and not table.truth(changed, "template_for_dispvms"):
+        manager.inventory.require_unused(changed.name)
     manager.inventory.put(changed)
 
 

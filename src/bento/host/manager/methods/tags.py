@@ -3,12 +3,11 @@
 from dataclasses import replace
 from functools import partial
 
-from bento.host.manager.methods.kinds import Manager, Method, Reply, plain, subject
+from bento.host.manager.methods.kinds import Manager, Method, Reply, parsed, plain, subject
 from bento.host.model.domain import ADMIN
-from bento.host.model.errors import Invalid, Kind, NoSuch
+from bento.host.model.errors import Kind, NoSuch
 from bento.host.model.inventory import DomainRecord
 from bento.wire.admin import Request
-from bento.wire.errors import WireError
 from bento.wire.names import FeatureName, Tag
 
 
@@ -72,17 +71,11 @@ async def feature_remove(manager: Manager, request: Request) -> Reply:
 
 
 def _tag(request: Request) -> Tag:
-    try:
-        return Tag.parse(request.argument)
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    return parsed(Tag.parse, request.argument)
 
 
 def _feature(request: Request) -> FeatureName:
-    try:
-        return FeatureName.parse(request.argument)
-    except WireError as error:
-        raise Invalid(str(error)) from None
+    return parsed(FeatureName.parse, request.argument)
 
 
 METHODS: dict[str, Method] = {
