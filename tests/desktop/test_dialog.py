@@ -191,6 +191,36 @@ def test_a_long_argument_and_many_targets_fit_on_the_screen(agent: Agent, screen
     assert agent.answer() == No()
 
 
+CUT = """
+import time
+from dataclasses import replace
+from PySide6.QtWidgets import QApplication, QLabel
+from bento.desktop.dialog import Dialog
+from bento.desktop.prompt import SHOWN, Prompt
+from bento.wire.names import ServiceName, TargetName
+from tests.cli.test_agent import question
+application = QApplication(["bento"])
+for length in (SHOWN, 60_000):
+    names = {"service": ServiceName("W" * 255), "requested": TargetName("@" + "w" * 99)}
+    asked = replace(question(argument="W" * length), **names)
+    dialog = Dialog(Prompt(asked, time.monotonic), print)
+    dialog.adjustSize()
+    dialog.show()
+    application.processEvents()
+    for label in dialog.findChildren(QLabel):
+        needed = label.minimumSizeHint().width(), label.heightForWidth(label.width())
+        if label.text() and (needed[0] > label.width() or needed[1] > label.height()):
+            print(length, label.text()[:20], needed, label.size().toTuple())
+"""
+
+
+def test_nothing_that_a_guest_says_is_cut_off_unseen(screen: Screen) -> None:
+    screen.environment["PYTHONPATH"] = f"{SOURCE}:{TREE}"
+    argv = [sys.executable, "-c", CUT]
+    done = subprocess.run(argv, env=screen.environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == ""
+
+
 def test_what_looks_like_markup_is_text(agent: Agent, screen: Screen) -> None:
     """An argument has no angle brackets; were there ever any, the labels take none of it for markup."""
     assert ServiceArgument.pattern.fullmatch("<b>") is None

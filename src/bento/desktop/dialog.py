@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from bento.desktop.prompt import Prompt, elided, lastings
+from bento.desktop.prompt import Prompt, breakable, elided, lastings
 from bento.wire.consent import Answer, No, Party
 
 TICK_MILLISECONDS = 50
@@ -70,6 +70,12 @@ class Dialog(QWidget):
         self._lay_out()
         self._tick()
         self._clock.start()
+
+    def sizeHint(self) -> QSize:
+        """As high as it takes for lines that break, which without a width nobody can know."""
+        layout = self.layout()
+        assert layout
+        return QSize(WIDTH, layout.totalHeightForWidth(WIDTH))
 
     def over(self) -> None:
         """Go away: the question is answered, or is none any more."""
@@ -268,7 +274,8 @@ def _title(text: str) -> QLabel:
 
 
 def _fixed(text: str) -> QLabel:
-    label = _label(text)
+    """Words that a guest chose, all of them."""
+    label = _label(breakable(text))
     label.setFont(_fixed_font())
     label.setWordWrap(True)
     return label

@@ -86,3 +86,8 @@ def elided(argument: str) -> str:
         return argument
     half = SHOWN // 2 - 2
     return f"{argument[:half]} ... {argument[-half:]}"
+
+
+def breakable(text: str) -> str:
+    """The same to look at, and a line may end after any character: a label cuts off what it cannot break, unmarked."""
+    return "\u200b".join(text)
