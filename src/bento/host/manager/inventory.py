@@ -99,7 +99,7 @@ class Inventory:
     def copied(self, name: DomainName) -> Iterator[None]:
         """The same for a disposable template whose volume is being copied, which any number may do at once.
 
-        That takes a moment, so whoever would start it waits until it is `at_rest`.
+        That takes a moment, so whoever would start, copy or remove it waits until it is `at_rest`.
         """
         if doing := self._held.get(name):
             raise _busy(name, doing)

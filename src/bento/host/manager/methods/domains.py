@@ -85,6 +85,7 @@ def _disposable_template(manager: Manager, text: str) -> DomainName:
 
 
 async def remove(manager: Manager, request: Request) -> Reply:
+    await manager.inventory.at_rest(request.destination)
     record = guest(manager, request)
     require_halted(manager, record, "remove it")
     manager.inventory.require_free(record.name)
@@ -101,6 +102,7 @@ async def remove(manager: Manager, request: Request) -> Reply:
 
 async def clone(manager: Manager, request: Request) -> Reply:
     """A halted domain's copy under the name in `argument`: volumes, properties, tags and features."""
+    await manager.inventory.at_rest(request.destination)
     record = guest(manager, request)
     name = new_name(manager, request.argument)
     require_halted(manager, record, "clone it")
