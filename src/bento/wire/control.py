@@ -12,7 +12,7 @@ from typing import Annotated
 
 from bento.wire.errors import WireError
 from bento.wire.layout import U8, U16, U32, U64, Blob, Codec, Message, Number, Sender, Text, message
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName, ascii_only
 from bento.wire.rpc import ARGUMENT, DOMAIN, SERVICE, TARGET, USER
 
 MAX_PACKET = 1 << 17
@@ -23,10 +23,6 @@ MAX_SENTENCE = 400
 
 MAX_CONTRACT = 1 << 14
 """Largest contract in bytes, as `contract.encode` makes it."""
-
-
-def _sentence(untrusted: str) -> str:
-    return "".join(c if " " <= c <= "~" else "?" for c in untrusted)
 
 
 class Ending(IntEnum):
@@ -64,7 +60,7 @@ class Begin(Message):
     nonce: Annotated[bytes, Blob(16, exact=True)]
     first: Annotated[int, Number(1, limit=1)]
     name: Annotated[DomainName, DOMAIN]
-    klass: Annotated[str, Text(_sentence, 31)]
+    klass: Annotated[str, Text(ascii_only, 31)]
     seed: Annotated[bytes, Blob(32, exact=True)]
     time: Annotated[int, U64]
 
@@ -134,7 +130,7 @@ class Ended(Message):
     """The broker's last message. `sentence` says what the guest did."""
 
     ending: Annotated[int, Number(1, limit=max(Ending))]
-    sentence: Annotated[str, Text(_sentence, MAX_SENTENCE)]
+    sentence: Annotated[str, Text(ascii_only, MAX_SENTENCE)]
 
 
 class Blame(IntEnum):
@@ -152,7 +148,7 @@ class Over(Message):
 
     token: Annotated[int, U32]
     blame: Annotated[int, Number(1, limit=max(Blame))]
-    sentence: Annotated[str, Text(_sentence, MAX_SENTENCE)]
+    sentence: Annotated[str, Text(ascii_only, MAX_SENTENCE)]
 
 
 @message(tag=13, sender=Sender.GUEST)

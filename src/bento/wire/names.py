@@ -31,8 +31,14 @@ __all__ = [
     "Tag",
     "TargetName",
     "UserName",
+    "ascii_only",
     "printable",
 ]
+
+
+def ascii_only(untrusted: str) -> str:
+    """`untrusted` for a log or a person: one line of printable ASCII, with ? for all else."""
+    return "".join(c if " " <= c <= "~" else "?" for c in untrusted)
 
 
 class Tag(Name):

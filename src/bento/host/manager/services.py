@@ -20,7 +20,7 @@ import bento
 from bento.host.manager.reports import Reports
 from bento.host.model.errors import Unavailable
 from bento.wire.control import Open, encode_packet
-from bento.wire.names import DomainName, ServiceArgument, ServiceName
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, ascii_only
 
 SHIPPED = Path(bento.__file__).parent / "host/service/rpc"
 """What Bento brings; a file of the person's of the same name comes first."""
@@ -124,7 +124,7 @@ class Services:
                 process.kill()
                 await asyncio.wait({ending})
         if untrusted := await process.stderr.read(MAX_COMPLAINT):
-            words = "".join(c if " " <= c <= "~" else "?" for c in untrusted.decode("ascii", "replace").strip())
+            words = ascii_only(untrusted.decode("ascii", "replace").strip())
             self._reports.say(call.source, logging.WARNING, f"{call.service} for {call.source}: {words}")
 
 

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from bento.wire.errors import WireError
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName, ascii_only
 
 MAX_LINE = 4096
 """Bytes of a line, its newline counted in."""
@@ -126,7 +126,7 @@ def argument_digest(argument: ServiceArgument) -> str:
 
 def plain(text: str) -> str:
     """`text` as a line can hold it: printable ASCII, bounded."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:MAX_TEXT])
+    return ascii_only(text[:MAX_TEXT])
 
 
 # ---- a line --------------------------------------------------------------------------------------

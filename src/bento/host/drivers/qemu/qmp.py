@@ -15,6 +15,7 @@ from qemu.qmp import Message, QMPClient
 
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import MachineState
+from bento.wire.names import ascii_only
 
 # The library logs as an error whatever it also raises.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -74,7 +75,7 @@ async def execute(
 
 def _one_line(untrusted: str) -> str:
     """QEMU's words as part of a sentence that goes to the log, and to the person."""
-    return "".join(c if " " <= c <= "~" else "?" for c in untrusted[:MAX_WORDS])
+    return ascii_only(untrusted[:MAX_WORDS])
 
 
 def _no_event(_event: Message) -> bool:

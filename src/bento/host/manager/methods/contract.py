@@ -8,6 +8,7 @@ from bento.host.manager.contracts import Found
 from bento.host.manager.methods.kinds import Manager, Method, Reply, plain
 from bento.host.model.errors import Invalid
 from bento.wire.admin import Request
+from bento.wire.names import ascii_only
 
 Json = dict[str, object]
 
@@ -29,7 +30,7 @@ async def show_contract(manager: Manager, request: Request) -> Reply:
 async def check_contract(_manager: Manager, request: Request) -> Reply:
     """The payload is a file's name, a NUL, and the file's text -> what is wrong with it."""
     untrusted_name, _, text = request.payload.partition(b"\0")
-    name = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in untrusted_name)
+    name = ascii_only(untrusted_name.decode("ascii", "replace"))
     return json.dumps([_fault(fault) for fault in examine(name, text)]).encode()
 
 
