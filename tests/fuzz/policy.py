@@ -5,10 +5,11 @@ from collections.abc import Hashable, Iterator
 from uuid import UUID
 
 from bento.host.model.domain import DomainClass
+from bento.host.model.fault import Fault
 from bento.host.policy.decide import Call
 from bento.host.policy.explain import explain
 from bento.host.policy.files import PolicyBroken, assemble
-from bento.host.policy.grammar import Fault, parse
+from bento.host.policy.grammar import parse
 from bento.host.policy.rules import Rule
 from bento.host.policy.world import DomainFacts, World, intended
 from bento.wire.errors import WireError

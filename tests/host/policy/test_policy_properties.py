@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.host.model.domain import ADMIN
+from bento.host.model.fault import Fault
 from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End, Reason, decide
 from bento.host.policy.files import assemble
-from bento.host.policy.grammar import Fault, PolicyError, Statement, parse
+from bento.host.policy.grammar import PolicyError, Statement, parse
 from bento.host.policy.rules import Allow, Ask, Deny, Rule
 from bento.host.policy.world import DefaultDisposable, Disposable, World, intended
 from bento.wire.names import TargetName

@@ -12,13 +12,13 @@ from bento.host.contract.language import (
     BytesField,
     Contract,
     Ends,
-    Fault,
     MessageKind,
     RestField,
     Says,
     State,
     Turn,
 )
+from bento.host.model.fault import Fault
 from bento.wire.calls import Role
 
 Graph = dict[str, list[str]]

@@ -25,7 +25,6 @@ from bento.host.contract.language import (
     Contract,
     ContractError,
     Ends,
-    Fault,
     Field,
     LineField,
     MessageKind,
@@ -36,6 +35,7 @@ from bento.host.contract.language import (
     State,
     Turn,
 )
+from bento.host.model.fault import Fault
 from bento.wire.calls import Role
 from bento.wire.layout import U32, U64
 from bento.wire.names import printable

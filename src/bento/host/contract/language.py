@@ -1,35 +1,17 @@
 """What a contract declares, as values: messages of typed and bounded fields, and the states that they lead through.
 
-Lines count from 1 and say where in the file a thing was declared; `Fault` is how everything about a contract is
-complained of.
+Lines count from 1 and say where in the file a thing was declared.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
+from bento.host.model.fault import Fault, Malformed
 from bento.wire.calls import Role
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, and where. All of it is safe to print. `column` 0: the line as a whole; `line` 0: the file."""
-
-    file: str
-    line: int
-    column: int
-    problem: str
-
-    def __str__(self) -> str:
-        place = "".join(f":{number}" for number in (self.line, self.column) if number)
-        return f"{self.file}{place}: {self.problem}"
-
-
-class ContractError(Exception):
+class ContractError(Malformed):
     """The text is no contract, or not a sound one."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(str(fault))
-        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)

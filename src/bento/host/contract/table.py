@@ -14,13 +14,13 @@ from bento.host.contract.language import (
     BytesField,
     Contract,
     ContractError,
-    Fault,
     LineField,
     NumberField,
     RestField,
     Says,
     State,
 )
+from bento.host.model.fault import Fault
 from bento.wire.calls import Role
 from bento.wire.contract import (
     CODES,

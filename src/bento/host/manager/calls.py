@@ -28,9 +28,9 @@ from bento.host.manager.world import KnownDomains
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import ADMIN, DomainClass, PowerState
 from bento.host.model.errors import BentoError, Conflict, Unavailable
+from bento.host.model.fault import Fault
 from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End, decide
 from bento.host.policy.files import Policy
-from bento.host.policy.grammar import Fault
 from bento.host.policy.rules import Rule
 from bento.host.policy.world import Disposable, World
 from bento.wire.contract import BROKEN

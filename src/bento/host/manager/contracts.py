@@ -13,9 +13,9 @@ from pathlib import Path
 
 import bento.host.contract
 from bento.host.contract.grammar import MAX_TEXT
-from bento.host.contract.language import Fault
 from bento.host.contract.table import examine, make
 from bento.host.model.errors import Unavailable
+from bento.host.model.fault import Fault
 from bento.wire.errors import WireError
 from bento.wire.names import ServiceName, printable
 

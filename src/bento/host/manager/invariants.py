@@ -12,8 +12,9 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.world import KnownDomains
 from bento.host.model.domain import PowerState
 from bento.host.model.errors import Refused
+from bento.host.model.fault import Fault
 from bento.host.policy.files import Policy
-from bento.host.policy.grammar import Fault, PolicyError
+from bento.host.policy.grammar import PolicyError
 from bento.host.policy.invariant import Breach, breaches
 from bento.host.policy.reach import Ground
 from bento.host.policy.statements import Statement, parse

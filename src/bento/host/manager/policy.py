@@ -16,8 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bento.host.model.fault import Fault
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
-from bento.host.policy.grammar import Fault
 from bento.host.policy.includes import SUFFIX
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from bento.host.policy.grammar import Fault, PolicyError
+from bento.host.model.fault import Fault
+from bento.host.policy.grammar import PolicyError
 from bento.host.policy.includes import Reader, policies
 from bento.host.policy.index import Index
 from bento.host.policy.rules import Rule

@@ -24,6 +24,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.fault import Fault, Malformed
 from bento.host.policy.rules import (
     Action,
     Allow,
@@ -58,29 +59,8 @@ DOMAINS = "a domain's name, uuid:UUID, *, @anyvm, @adminvm, @tag:TAG, @type:CLAS
 BASE = "a domain's name, uuid:UUID or @tag:TAG after @dispvm:"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Where a policy stops making sense, and why. `line` and `column` count from 1; 0 means the file as a whole.
-
-    `file` and `problem` are safe to print.
-    """
-
-    file: str
-    line: int
-    column: int
-    problem: str
-
-    def __str__(self) -> str:
-        place = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.file}{place}: {self.problem}"
-
-
-class PolicyError(Exception):
-    """A policy file is malformed. The text names file, line, column and what was expected."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(str(fault))
-        self.fault = fault
+class PolicyError(Malformed):
+    """A policy file, or one of statements about policies, is malformed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import assert_never
 
+from bento.host.model.fault import Fault
 from bento.host.policy.grammar import (
     Compat40,
-    Fault,
     Include,
     IncludeDirectory,
     IncludeService,

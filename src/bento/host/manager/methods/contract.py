@@ -2,11 +2,11 @@
 
 import json
 
-from bento.host.contract.language import Fault
 from bento.host.contract.table import examine
 from bento.host.manager.contracts import Found
 from bento.host.manager.methods.kinds import Manager, Method, Reply, plain
 from bento.host.model.errors import Invalid
+from bento.host.model.fault import Fault
 from bento.wire.admin import Request
 from bento.wire.names import ascii_only
 

@@ -16,13 +16,14 @@ from bento.host.manager.methods.kinds import Manager, Method, Reply, parsed
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import RGB
 from bento.host.model.errors import Invalid
+from bento.host.model.fault import Fault
 from bento.host.model.inventory import DomainRecord
 from bento.host.policy.check import Finding, Oddity, check
 from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End
 from bento.host.policy.diff import Change, diff
 from bento.host.policy.explain import explain
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
-from bento.host.policy.grammar import Fault, PolicyError
+from bento.host.policy.grammar import PolicyError
 from bento.host.policy.invariant import Breach, breaches, nobody
 from bento.host.policy.outcomes import Terms
 from bento.host.policy.reach import Calls, Ground, Link, Path, reach
