@@ -20,9 +20,8 @@ from bento.cli.faults import failed
 from bento.wire.admin import MAX_REQUEST, Event, EventReader, Failure, Ok, Request, parse_reply
 from bento.wire.errors import WireError
 from bento.wire.home import Home
-from bento.wire.names import DomainName, ServiceArgument, ServiceName
+from bento.wire.names import ADMIN, DomainName, ServiceArgument, ServiceName
 
-ADMIN = DomainName("dom0")
 AT_ONCE = max(2, os.cpu_count() or 1)
 """Calls of one command under way together: starting thirty domains at once helps nobody on two cores."""
 

@@ -14,10 +14,10 @@ from typing import Any
 from bento.cli.exits import Code, Failed
 from bento.cli.files import ROOM, read_text
 from bento.cli.harmless import harmless
-from bento.cli.manager import ADMIN, Manager, request
+from bento.cli.manager import Manager, request
 from bento.cli.picture import Bundle, Tie, bundled, draw
 from bento.cli.render import place, print_json, print_table, say
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.names import ADMIN, DomainName, ServiceArgument, ServiceName, TargetName
 
 Json = dict[str, Any]
 
