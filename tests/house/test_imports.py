@@ -114,7 +114,7 @@ def test_a_room_imports_no_room_but_those_below_it(house: House, room: str) -> N
     assert [other for other in forbidden if f"{room}.probe -> {other}" not in report] == []
 
 
-def test_a_screen_is_held_to_the_rules_from_its_first_line(house: House) -> None:
+def test_a_screen_is_apart_from_its_siblings_from_its_first_line(house: House) -> None:
     house.write("bento.host.screen.probe", "import bento.host.broker.probe")
 
     kept, report = house.lint()
