@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bento.host.manager import policy as module
+from bento.host.manager.edited import read
 from bento.host.manager.policy import PATIENCE, SETTLE, PolicyFiles
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules
 
@@ -232,7 +233,6 @@ def test_files_that_change_while_they_are_read_are_read_again(at: Directories, m
     write(at.own, "20.policy", DENY)
     at.current()
     write(at.own, "10.policy", ALLOW)
-    read = module._read
     edits = iter([lambda: write(at.own, "10.policy", "t * * * allow\n")])
 
     def read_slowly(path: Path) -> bytes:
@@ -240,20 +240,20 @@ def test_files_that_change_while_they_are_read_are_read_again(at: Directories, m
         next(edits, lambda: None)()
         return content
 
-    monkeypatch.setattr(module, "_read", read_slowly)
+    monkeypatch.setattr(module, "read", read_slowly)
     assert at.rules() == ["t * * * allow", "s * * * deny"]
 
 
 def test_a_start_amid_files_that_never_rest_denies_everything(at: Directories, monkeypatch: pytest.MonkeyPatch) -> None:
     write(at.own, "10.policy", ALLOW)
-    read, texts = module._read, iter(range(10**6))
+    texts = iter(range(10**6))
 
     def read_in_vain(path: Path) -> bytes:
         content = read(path)
         write(at.own, "10.policy", "#" * next(texts))
         return content
 
-    monkeypatch.setattr(module, "_read", read_in_vain)
+    monkeypatch.setattr(module, "read", read_in_vain)
     for policy in (at.current(), at.policies.in_force()):
         assert isinstance(policy, PolicyBroken)
         assert str(policy.fault) == f"{at.own}: expected files that rest for a moment; they keep changing"

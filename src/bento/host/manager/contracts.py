@@ -5,7 +5,6 @@ that Bento has. A contract that cannot be read, or is not sound, is not passed
 over: its service cannot be called until it is mended.
 """
 
-import errno
 import logging
 import os
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import bento.host.contract
 from bento.host.contract.grammar import MAX_TEXT
 from bento.host.contract.table import examine, make
+from bento.host.manager.edited import Stamp, read, stamp
 from bento.host.model.errors import Unavailable
 from bento.host.model.fault import Fault
 from bento.wire.errors import WireError
@@ -43,7 +43,7 @@ class Contracts:
         self._directory = directory
         self._shipped = {found.service: found for found in map(_read, sorted(SHIPPED.glob(f"*{SUFFIX}")))}
         self._own: dict[str, Found] = {}
-        self._signature: frozenset[tuple[str, int, int, int]] = frozenset()
+        self._signature: frozenset[tuple[str, Stamp]] = frozenset()
 
     def table(self, service: ServiceName) -> bytes:
         """What a broker gets with a call of `service`: empty without a contract. Raises `Unavailable`."""
@@ -85,13 +85,12 @@ class Contracts:
                     log.error("%s cannot be called until its contract is mended: %s", found.service, fault)
 
 
-def _mark(path: Path) -> tuple[str, int, int, int]:
-    """Changes when the file does. What cannot be looked at counts as there: it is for `_read` to say why."""
+def _mark(path: Path) -> tuple[str, Stamp]:
+    """What cannot be looked at counts as there: it is for `_read` to say why."""
     try:
-        stat = path.stat()
+        return path.name, stamp(path)
     except OSError:
-        return path.name, 0, 0, 0
-    return path.name, stat.st_ino, stat.st_size, stat.st_ctime_ns
+        return path.name, None
 
 
 def _read(path: Path) -> Found:
@@ -99,10 +98,7 @@ def _read(path: Path) -> Found:
     service, text, table = path.name.removesuffix(SUFFIX), b"", b""
     try:
         ServiceName.parse(service)
-        if not path.is_file():  # a FIFO would hold the manager up for ever
-            raise OSError(errno.EINVAL, "is not a plain file")
-        with path.open("rb") as file:
-            text = file.read(MAX_TEXT + 1)
+        text = read(path, MAX_TEXT + 1)
         faults = examine(path.name, text)
     except (OSError, WireError) as error:
         why = error.strerror if isinstance(error, OSError) else error

@@ -8,6 +8,7 @@ wrote it believes that it holds.
 from collections.abc import Callable
 from pathlib import Path
 
+from bento.host.manager.edited import read
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.world import KnownDomains
 from bento.host.model.domain import PowerState
@@ -30,9 +31,7 @@ class Invariants:
         try:
             if not self._path.exists():
                 return ()
-            if not self._path.is_file():  # a FIFO would hold the manager up for ever
-                return Fault(str(self._path), 0, 0, "is not a plain file")
-            return parse(self._path.name, self._path.read_bytes())
+            return parse(self._path.name, read(self._path))
         except OSError as error:
             return Fault(str(self._path), 0, 0, f"cannot be read: {error.strerror}")
         except PolicyError as error:

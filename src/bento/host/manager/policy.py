@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bento.host.manager.edited import Stamp, read, stamp
 from bento.host.model.fault import Fault
 from bento.host.policy.files import Policy, PolicyBroken, PolicyRules, assemble
 from bento.host.policy.includes import SUFFIX
@@ -48,9 +49,6 @@ DEFAULT_TEXT = """\
 #
 # docs/policy.md explains the language.
 """
-
-Stamp = tuple[int, int, int] | None
-"""Of a file or directory: inode, size, last change in nanoseconds. None: it is not there."""
 
 
 class PolicyFiles:
@@ -117,7 +115,7 @@ class PolicyFiles:
 
     def _take_in(self) -> bool:
         """Bring the policy up to date; False if its files are changing just now."""
-        if self._policy is not None and all(_stamp(path) == seen for path, seen in self._read.items()):
+        if self._policy is not None and all(stamp(path) == seen for path, seen in self._read.items()):
             return True
         try:
             stamps = dict(self._walk())
@@ -162,9 +160,9 @@ class PolicyFiles:
 
     def _walk(self) -> Iterator[tuple[Path, Stamp]]:
         """Every directory and file that may count, with its stamp."""
-        yield from ((path, _stamp(path)) for path in self._beside)
+        yield from ((path, stamp(path)) for path in self._beside)
         for directory in self._directories:
-            seen = _stamp(directory)
+            seen = stamp(directory)
             yield directory, seen
             if seen is not None:
                 yield from _below(directory, MAX_DEPTH)
@@ -177,7 +175,7 @@ class PolicyFiles:
                 if path != directory and path.is_relative_to(directory):
                     name = str(path.relative_to(directory))
                     if name.endswith(SUFFIX) and "/" not in name:
-                        yield name, _read(path)
+                        yield name, read(path)
                     elif path.is_dir():
                         yield f"{name}/", b""
                     elif (content := _included(path)) is not None:
@@ -187,23 +185,9 @@ class PolicyFiles:
 def _below(directory: Path, depth: int) -> Iterator[tuple[Path, Stamp]]:
     for path in sorted(directory.iterdir()):
         if not path.name.startswith("."):
-            yield path, _stamp(path)
+            yield path, stamp(path)
             if depth and path.is_dir():
                 yield from _below(path, depth - 1)
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_ctime_ns
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():  # a FIFO would hold the manager up for ever
-        raise OSError(errno.EINVAL, "is not a plain file", str(path))
-    return path.read_bytes()
 
 
 def _included(path: Path) -> bytes | None:
