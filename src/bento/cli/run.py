@@ -16,7 +16,7 @@ from bento.cli.exits import Code, Failed
 from bento.cli.leg import File, Leg
 from bento.cli.manager import Manager
 from bento.cli.terminal import Harmlessly, raw, rows_and_columns
-from bento.wire.names import DomainName, UserName
+from bento.wire.names import ADMIN, DomainName, UserName
 from bento.wire.rpc import Stream
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -24,8 +24,16 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 def declare_run(parser: argparse.ArgumentParser) -> None:
     options = "[--user USER] [--no-autostart] [--tty | --no-tty] [--no-filter]"
-    parser.usage = f"{parser.prog} {options} DOMAIN -- PROGRAM [ARGUMENT...]"
-    parser.add_argument("domain", metavar="DOMAIN")
+    where = "(DOMAIN | --disposable[=TEMPLATE])"
+    parser.usage = f"{parser.prog} {options} {where} -- PROGRAM [ARGUMENT...]"
+    parser.add_argument("domain", metavar="DOMAIN", nargs="?", default="")
+    parser.add_argument(
+        "--disposable",
+        nargs="?",
+        const=ADMIN,
+        metavar="TEMPLATE",
+        help="in a new disposable, which is gone with the program (made from the system's default_dispvm)",
+    )
     parser.add_argument("words", nargs="*", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--user", "-u", metavar="USER", help="the account in the domain (its default user)")
     parser.add_argument("--no-autostart", action="store_true", help="do not start the domain if it is halted")
@@ -41,11 +49,17 @@ def declare_run(parser: argparse.ArgumentParser) -> None:
 
 
 def run(words: argparse.Namespace, manager: Manager) -> int:
-    domain = DomainName.parse(words.domain)
+    if bool(words.domain) == bool(words.disposable):
+        raise Failed(
+            "name the domain to run it in, or say --disposable, as in: bento run work -- ls -l", Code.BAD_INPUT
+        )
+    domain = DomainName.parse(words.domain or words.disposable)
     if not words.program or words.words:
         raise Failed(f"put the program behind --, as in: bento run {domain} -- ls -l", Code.BAD_INPUT)
     terminal = words.tty if words.tty is not None else os.isatty(STDIN) and os.isatty(STDOUT)
     settings = {"autostart": "no" if words.no_autostart else "yes"}
+    if words.disposable:
+        settings["disposable"] = "yes"
     if words.user:
         settings["user"] = UserName.parse(words.user)
     if terminal:

@@ -46,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "template ls": Verb("templates", "ls", "list templates"),
     "template info": Verb("templates", "info", "show all about a template"),
     "template rm": Verb("templates", "rm", "remove a template"),
+    "disp seeds": Verb("disposables", "seeds", "list what disposables are forked from"),
     "policy check": Verb("policy", "check", "say what is odd about the policy"),
     "policy explain": Verb("policy", "explain", "say what the policy makes of a call, and why"),
     "policy reach": Verb("policy", "reach", "say who can reach whom"),

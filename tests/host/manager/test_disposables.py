@@ -282,3 +282,24 @@ def test_a_call_that_finds_no_room_for_its_disposable_fails(random: Home) -> Non
             events.until("domain-start")
         assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == ExitCode.FAULT
         assert len(disposables(random)) == MAX_AT_ONCE
+
+
+def test_the_person_has_a_program_run_in_one(based: Home) -> None:
+    with based.events() as events:
+        outcome = based.run("base", "sh", "-c", "echo here; exit 7", disposable="yes")
+        assert (outcome.code, outcome.stdout) == (7, b"here\n")
+        events.until("domain-delete")
+    assert disposables(based) == []
+    assert based.state("base") == "Halted"
+
+
+def test_the_persons_default_is_the_systems(based: Home) -> None:
+    assert "default_dispvm" in based.refused("bento.vm.Call", "dom0", "qubes.VMExec+true", "disposable=yes\n").sentence
+    based.ask("admin.property.Set", argument="default_dispvm", payload="base")
+    assert based.run("dom0", "true", disposable="yes").code == 0
+
+
+def test_disposable_is_yes_or_no(based: Home) -> None:
+    refused = based.refused("bento.vm.Call", "base", "qubes.VMExec+true", "disposable=perhaps\n")
+    assert refused.fault == Fault.BAD_VALUE
+    assert disposables(based) == []

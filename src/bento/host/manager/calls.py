@@ -102,7 +102,7 @@ class Calls:
 
     async def command(
         self,
-        target: DomainName,
+        target: DomainName | Disposable,
         service: ServiceName,
         argument: ServiceArgument,
         *,
@@ -112,8 +112,19 @@ class Calls:
         columns: int,
     ) -> socket.socket:
         """The leg of a call that the person at the host makes, whom no policy is asked about."""
-        call = Call(ADMIN, service, argument, TargetName(target))
+        call = Call(ADMIN, service, argument, TargetName(str(target)))
         self._audit.record(TargetName(ADMIN), call, Verdict.ADMIN, chosen=call.target)
+        if isinstance(target, Disposable):
+            return await self.open_in_new(
+                target.base,
+                service,
+                argument,
+                source=ADMIN,
+                requested=call.target,
+                user=user,
+                rows=rows,
+                columns=columns,
+            )
         return await self.open(
             target,
             service,
@@ -251,6 +262,8 @@ class Calls:
         source: DomainName,
         requested: TargetName,
         user: str,
+        rows: int = 0,
+        columns: int = 0,
     ) -> socket.socket:
         """The same, served by a new disposable made from `base`, which ends with the call."""
         name = self._disposables.make(base, asked_by=source).name
@@ -264,6 +277,8 @@ class Calls:
                 requested=requested,
                 user=user,
                 autostart=False,
+                rows=rows,
+                columns=columns,
                 over=lambda _blame, _sentence: self._lifecycle.discard(name),
             )
         except BaseException:

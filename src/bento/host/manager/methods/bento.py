@@ -7,10 +7,12 @@ import socket
 import time
 from collections.abc import AsyncGenerator
 
+from bento.host.manager.methods.domains import disposable_template
 from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines, parsed, yes
-from bento.host.model.domain import RGB, DomainClass, PowerState
+from bento.host.model.domain import ADMIN, RGB, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
+from bento.host.policy.world import Disposable
 from bento.wire.admin import Event, Request
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
 
@@ -55,13 +57,20 @@ def _disk(manager: Manager, record: DomainRecord) -> int:
 async def call(manager: Manager, request: Request) -> Reply:
     """A call from the admin domain, which the policy does not ask about: the person at the host commands its domains.
 
-    `argument` is SERVICE+ARGUMENT; the answer's file is the caller's leg (`wire/rpc.py`).
+    `argument` is SERVICE+ARGUMENT; the answer's file is the caller's leg (`wire/rpc.py`). With `disposable=yes` a new
+    disposable serves it, and ends with it: one made from the domain it is sent to, or, sent to the admin domain, from
+    the system's default.
     """
-    record = guest(manager, request)
-    fields = lines(request.payload, "user", "rows", "columns", "autostart")
+    fields = lines(request.payload, "user", "rows", "columns", "autostart", "disposable")
+    target: DomainName | Disposable
+    if yes(fields, "disposable"):
+        base = "" if request.destination == ADMIN else request.destination
+        target = Disposable(disposable_template(manager, base))
+    else:
+        target = guest(manager, request).name
     service, _, argument = request.argument.partition("+")
     leg = await manager.calls.command(
-        record.name,
+        target,
         parsed(ServiceName.parse, service),
         parsed(ServiceArgument.parse, argument),
         user=parsed(UserName.parse, fields["user"]) if fields.get("user") else "",

@@ -61,7 +61,7 @@ async def create_disposable_named(manager: Manager, request: Request) -> Reply:
         raise Refused(f"domains are created by '{ADMIN}' only")
     fields = _words(request.payload)
     name, label = new_name(manager, fields.get("name", "")), find_label(fields.get("label", ""))
-    base = _disposable_template(manager, request.argument)
+    base = disposable_template(manager, request.argument)
     manager.disposables.add(manager.inventory.get(base), name, label)
     return b""
 
@@ -72,11 +72,11 @@ async def create_disposable(manager: Manager, request: Request) -> Reply:
     Sent to its disposable template, or to the admin domain for the one that is set as the system's.
     """
     to_admin = request.destination == ADMIN
-    base = _disposable_template(manager, "" if to_admin else request.destination)
+    base = disposable_template(manager, "" if to_admin else request.destination)
     return manager.disposables.make(base, asked_by=request.source).name.encode()
 
 
-def _disposable_template(manager: Manager, text: str) -> DomainName:
+def disposable_template(manager: Manager, text: str) -> DomainName:
     if text:
         return find_disposable_template(manager, text)
     if default := manager.inventory.default_dispvm(manager.inventory.get(ADMIN)):

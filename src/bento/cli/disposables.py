@@ -1,0 +1,40 @@
+"""`bento disp`: disposables, and the seeds that they are forked from."""
+
+import argparse
+import json
+import time
+
+from bento.cli.exits import Code
+from bento.cli.manager import Manager, request
+from bento.cli.render import print_json, print_table, size
+
+
+def declare_seeds(parser: argparse.ArgumentParser) -> None:
+    parser.description = "List the seeds: disposable templates booted, saved, and forked for each disposable."
+    parser.add_argument("--json", action="store_true", help="a list of objects")
+
+
+def seeds(words: argparse.Namespace, manager: Manager) -> int:
+    found = json.loads(manager.ask(request("bento.seed.List")))
+    if words.json:
+        print_json(found)
+        return Code.DONE
+    rows = [
+        [
+            one["base"],
+            str(one["template_version"]),
+            size(one["size_bytes"]),
+            _age(time.time() - one["made"]),
+            "current" if one["current"] else "stale",
+        ]
+        for one in found
+    ]
+    print_table(("TEMPLATE", "VERSION", "SIZE", "AGE", "STATE"), rows, right=("VERSION", "SIZE", "AGE"))
+    return Code.DONE
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
