@@ -179,11 +179,17 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
+SEND_BUFFER = 1 << 19
+"""Bytes on their way to a machine, as far as the system allows: a few chunks of bulk, so that neither end waits for the
+other after each one (socket(7): SO_SNDBUF)."""
+
+
 def connect(path: Path) -> socket.socket:
     """A non-blocking connection to a machine's socket."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         connection.connect(str(path))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     except OSError as error:
         connection.close()
         raise Unavailable(f"the machine behind {path} does not listen any more ({error.strerror})") from error
