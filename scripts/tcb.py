@@ -4,14 +4,15 @@ Nothing of it is kept by hand:
 
 - A *process* is a room with a `__main__`, outside of `bento.guest`: all modules of that room and what they import.
 - A *door* is a `Codec` of `bento.wire` that knows a message which a guest may send. Through doors, bytes of a guest
-  (or of a broker, which is believed no more) become values; past them they are names, numbers and payloads.
+  (or of a broker, which is believed no more) become values; past them they are names, numbers and payloads. So is a
+  module of `bento.wire` with a function that takes a frame apart by hand: one that is given its `untrusted_tag`.
 - A *reader* is a module of the process, `bento.wire` left out, that uses a door or makes a `Codec` of its own; and in a
   process that confines itself (it is there for what guests write) also one that names anything `untrusted...`, as all
   of Bento calls a peer's bytes until they are parsed.
 - *What reads* is the readers and everything of Bento that they import, directly or not. So code is out of it only if
   no reader can call it: a new import in a relay raises the count by all that the import brings.
-- A reader reads *calls* if it imports, directly or not, the messages of calls (`bento.wire.rpc`). Others (a console)
-  are listed apart.
+- A reader reads *calls* if it imports, directly or not, the messages of calls (`bento.wire.rpc`) or a module that takes
+  frames apart by hand. Others (a console) are listed apart.
 
 A line of code is a line that is not blank, comment, docstring or import statement (what is imported is counted where
 it stands). The lines with imports are shown beside.
@@ -26,6 +27,7 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from inspect import isfunction, signature
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -85,6 +87,7 @@ def main() -> int:
 def measure(graph: grimp.ImportGraph, source: Path) -> Iterator[Process]:
     """All trusted processes of the tree below `source`, whose imports `graph` knows."""
     doors = {name for name, codec in codecs() if is_door(codec)}
+    by_hand = set(modules_by_hand())
     for main in sorted(name for name in graph.modules if name.endswith(".__main__")):
         room = main.removesuffix(".__main__")
         if room.startswith("bento.guest"):
@@ -92,8 +95,13 @@ def measure(graph: grimp.ImportGraph, source: Path) -> Iterator[Process]:
         members = {module for module in graph.modules if module == room or module.startswith(f"{room}.")}
         loaded = {module for module in closure(graph, members) if not module.startswith("bento.wire")}
         confined = bool(graph.find_modules_that_directly_import(CONFINEMENT) & members)
-        readers = {module for module in loaded if reads(path_of(module, source).read_text(), doors, confined=confined)}
-        of_calls = {module for module in readers if CALLS in closure(graph, [module])}
+        readers = {
+            module
+            for module in loaded
+            if reads(path_of(module, source).read_text(), doors, confined=confined)
+            or by_hand & graph.find_modules_directly_imported_by(module)
+        }
+        of_calls = {module for module in readers if closure(graph, [module]) & {CALLS, *by_hand}}
         calls = closure(graph, of_calls)
         others = closure(graph, readers - of_calls) - calls
         yield Process(room, tuple(files(calls, source)), tuple(files(others, source)))
@@ -105,6 +113,14 @@ def codecs() -> Iterator[tuple[str, Codec]]:
         for name, value in vars(import_module(found.name)).items():
             if isinstance(value, Codec):
                 yield name, value
+
+
+def modules_by_hand() -> Iterator[str]:
+    """The wire's modules that decode without a codec."""
+    for found in iter_modules(bento.wire.__path__, "bento.wire."):
+        functions = [value for value in vars(import_module(found.name)).values() if isfunction(value)]
+        if any("untrusted_tag" in signature(function).parameters for function in functions):
+            yield found.name
 
 
 def is_door(codec: Codec) -> bool:

@@ -47,6 +47,12 @@ def test_an_import_in_the_relay_raises_the_count_by_all_that_it_brings(graph: gr
     assert after.lines == before.lines + sum(file.lines for file in brought) > before.lines
 
 
+def test_who_takes_frames_apart_by_hand_reads_calls_too(graph: grimp.ImportGraph, tree: Path) -> None:
+    (command,) = [process for process in tcb.measure(graph, tree / "src") if process.name == "bento.cli"]
+
+    assert {"leg", "caller", "frames"} <= {Path(file.path).stem for file in command.calls}
+
+
 @pytest.mark.parametrize(
     ("line", "confined", "found"),
     [
