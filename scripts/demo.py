@@ -19,9 +19,10 @@ from bento.wire.home import Home, find_home
 BENTO = [sys.executable, "-m", "bento.cli"]
 TEMPLATE = "debian-12"
 DOMAINS = {"personal": "yellow", "work": "blue", "bank": "green", "random": "red", "vault": "black"}
-POLICY_FILE = "30-demo.policy"
+POLICY_FILE = "80-demo.policy"  # after 30-user.policy: what the person writes there is asked first
 POLICY = """\
 # Written by 'make demo'. Nobody reaches the vault; files from 'random' may land in 'work'; all else is denied.
+# Your own rules, in 30-user.policy, are asked before these.
 *               *  @anyvm  vault  deny
 qubes.Filecopy  *  random  work   allow
 """
