@@ -15,6 +15,7 @@ from bento.guest.commands.qrexec_client_vm import feed
 from bento.wire.rpc import Data, Eof, Exit, Stream
 
 COMMANDS = ("qvm-connect-tcp",)
+SERVICE = "qubes.ConnectTCP"
 
 USAGE = """\
 usage: qvm-connect-tcp [--foreground] [LOCALPORT]:[TARGET]:PORT
@@ -78,7 +79,7 @@ def carry(connection: socket.socket, target: str, port: int) -> None:
     """One connection to its end. A call that is refused closes it."""
     with connection:
         try:
-            call = Call(target, f"qubes.ConnectTCP+{port}")
+            call = Call(target, f"{SERVICE}+{port}")
             call.wait()
         except NoCall as refused:
             print(f"qvm-connect-tcp: {refused}", file=sys.stderr, flush=True)
