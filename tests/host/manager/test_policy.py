@@ -85,6 +85,7 @@ def test_a_policy_that_comes_along_is_checked_in_its_place(shared: Home) -> None
     broken = [{"name": "a.policy", "text": "s * work maybe\n"}]
     (found,) = ask(shared, "Check", files=broken)
     assert (found["oddity"], found["line"]) == ("broken", 1)
+    assert found["sentence"] == "expected allow, ask or deny, found nothing"
 
 
 def test_a_service_that_nobody_is_known_to_have_is_a_warning(shared: Home) -> None:
@@ -92,7 +93,7 @@ def test_a_service_that_nobody_is_known_to_have_is_a_warning(shared: Home) -> No
     own.mkdir()
     (own / "my.Own+argument").write_text("")
     (own / "no service").write_text("")
-    known = ("my.Note", "my.Own", "qubes.Filecopy", "qubes.VMShell")
+    known = ("my.Note", "my.Own", "qubes.Filecopy", "qubes.ConnectTCP")
     text = "".join(f"{service} * work vault allow\n" for service in (*known, "qubes.FileCopy", "unheard-of"))
     found = ask(shared, "Check", files=[{"name": "a.policy", "text": text}])
     assert [(one["oddity"], one["line"]) for one in found] == [("service", 5), ("service", 6)]
@@ -161,8 +162,10 @@ def test_a_policy_that_was_broken_at_the_start_lets_nobody_reach_anybody_and_say
         shared.stop_manager()
         shared.start_manager()
         found = ask(shared, "Reach", **{"from": "random"})
+        (odd,) = ask(shared, "Check")
     finally:
         write(shared, POLICY)
+    assert odd["sentence"].endswith("until this is mended, every call is denied")
     assert found["paths"] == []
     assert found["fault"].startswith("30-user.policy:1:")
 

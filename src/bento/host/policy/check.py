@@ -21,6 +21,7 @@ from bento.host.model.domain import ADMIN, ADMIN_UUID, DomainClass
 from bento.host.policy.files import Policy, PolicyBroken
 from bento.host.policy.rules import (
     AnyDomain,
+    Ask,
     Deny,
     DisposableOf,
     DisposableTagged,
@@ -42,7 +43,7 @@ from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag
 
 class Oddity(Enum):
     BROKEN = "broken"
-    """The policy is malformed, and denies everything."""
+    """The policy is malformed."""
     NEVER = "never"
     """The rule can never match."""
     NAME = "name"
@@ -68,8 +69,7 @@ def check(policy: Policy, world: World, services: frozenset[ServiceName] | None 
     """What a person should look at, in the policy's order. `services`: all that are known, if any are."""
     if isinstance(policy, PolicyBroken):
         fault = policy.fault
-        sentence = f"{fault.problem}; until this is mended, every call is denied"
-        return (Finding(Oddity.BROKEN, fault.file, fault.line, fault.column, sentence),)
+        return (Finding(Oddity.BROKEN, fault.file, fault.line, fault.column, fault.problem),)
     return tuple(_findings(policy.rules, world, services))
 
 
@@ -111,6 +111,8 @@ def _names(rule: Rule) -> Iterable[DomainName]:
     selectors: list[Selector | DomainName | None] = [rule.source, rule.target]
     if not isinstance(rule.action, Deny):
         selectors.append(rule.action.target)
+    if isinstance(rule.action, Ask):
+        selectors.append(rule.action.default_target)
     named = []
     for selector in selectors:
         match selector:

@@ -66,9 +66,12 @@ async def check_policy(manager: Manager, request: Request) -> Reply:
     policy = _policy(asked, "files") if "files" in asked else await manager.calls.policy()
     services = known_services(manager.inventory, manager.contracts.services(), manager.places.services)
     found = await asyncio.to_thread(check, policy, manager.calls.world(), services)
-    if (fault := manager.calls.policy_fault) and "files" not in asked and isinstance(policy, PolicyRules):
-        sentence = f"{fault.problem}; until this is mended, the policy of before holds"
-        found = (Finding(Oddity.BROKEN, fault.file, fault.line, fault.column, sentence), *found)
+    if (fault := manager.calls.policy_fault) and "files" not in asked:
+        holds = isinstance(policy, PolicyRules)
+        until = "the policy of before holds" if holds else "every call is denied"
+        sentence = f"{fault.problem}; until this is mended, {until}"
+        broken = Finding(Oddity.BROKEN, fault.file, fault.line, fault.column, sentence)
+        found = (broken, *found) if holds else (broken,)
     return json.dumps([_finding(one) for one in found]).encode()
 
 
