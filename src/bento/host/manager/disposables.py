@@ -11,7 +11,7 @@ from bento.host.manager.durable import make_directory
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
-from bento.host.manager.properties import PROPERTIES, truth
+from bento.host.manager.properties import PROPERTIES, makes_disposables
 from bento.host.model.domain import ADMIN, Domain, DomainClass
 from bento.host.model.errors import Conflict, Invalid, Unavailable
 from bento.host.model.inventory import DomainRecord
@@ -35,7 +35,7 @@ class Disposables:
 
     def require_base(self, record: DomainRecord) -> None:
         """Raises `Invalid` if no disposable may be made from this domain."""
-        if record.domain.klass is not DomainClass.APP or not truth(record, "template_for_dispvms"):
+        if not makes_disposables(record):
             how = f"'bento prefs {record.name} template_for_dispvms True' allows it"
             raise Invalid(
                 f"'{record.name}' is no disposable template; "

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 
-from bento.host.manager.properties import truth
+from bento.host.manager.properties import makes_disposables, truth
 from bento.host.model.domain import ADMIN, ADMIN_UUID, Domain, DomainClass
 from bento.host.model.errors import Conflict, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
@@ -177,7 +177,7 @@ class Inventory:
                 return record.domain.template
             record = self.get(ADMIN)
         chosen = DomainName(record.properties.get("default_dispvm", ""))
-        return chosen if chosen in self and truth(self.get(chosen), "template_for_dispvms") else None
+        return chosen if chosen in self and makes_disposables(self.get(chosen)) else None
 
     def versions_in_use(self, template: DomainName) -> set[int]:
         """Numbers that a running domain, a StandaloneVM or the template itself needs."""

@@ -117,3 +117,8 @@ def number(record: DomainRecord, name: str) -> int:
 
 def truth(record: DomainRecord, name: str) -> bool:
     return text(record, name) == "True"
+
+
+def makes_disposables(record: DomainRecord) -> bool:
+    """Whether disposables may be made from it."""
+    return record.domain.klass is DomainClass.APP and truth(record, "template_for_dispvms")

@@ -27,7 +27,7 @@ from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.machines import Machines
 from bento.host.manager.places import Places
-from bento.host.manager.properties import number, truth
+from bento.host.manager.properties import makes_disposables, number
 from bento.host.manager.templates import Templates
 from bento.host.model.errors import BentoError, Unavailable
 from bento.host.model.inventory import DomainRecord
@@ -160,7 +160,7 @@ class Seeds:
 
     def _wanted(self) -> dict[str, DomainRecord]:
         """The seeds that there should be, by key, as far as the quota goes: those used last come first."""
-        bases = [r for r in self._inventory if r.domain.template and _is_base(r)]
+        bases = [r for r in self._inventory if makes_disposables(r)]
         bases.sort(key=lambda base: -(s.st_mtime if (s := _status(self._used(base))) else 0.0))
         wanted, room = {}, QUOTA
         for base in bases:
@@ -220,10 +220,6 @@ class Seeds:
     def _used(self, base: DomainRecord) -> Path:
         """A file that was touched when a disposable of `base` was last made."""
         return self._places.seeds / f"used-{base.domain.uuid}"
-
-
-def _is_base(record: DomainRecord) -> bool:
-    return truth(record, "template_for_dispvms")
 
 
 async def _until_it_listens(machine: Machine, seconds: int) -> None:

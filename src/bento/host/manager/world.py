@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from bento.host.manager.inventory import Inventory
-from bento.host.manager.properties import truth
+from bento.host.manager.properties import makes_disposables
 from bento.host.model.domain import DomainClass, PowerState
 from bento.host.model.inventory import DomainRecord
 from bento.host.policy.world import DomainFacts
@@ -50,7 +50,7 @@ class KnownDomains(Mapping[DomainName, DomainFacts]):
             uuid=domain.uuid,
             running=running,
             internal=bool(record.features.get(INTERNAL)),
-            template_for_dispvms=domain.klass is DomainClass.APP and truth(record, "template_for_dispvms"),
+            template_for_dispvms=makes_disposables(record),
             default_dispvm=self._inventory.default_dispvm(record),
             base=domain.template if domain.klass is DomainClass.DISPOSABLE else None,
         )

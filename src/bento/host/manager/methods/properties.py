@@ -193,7 +193,7 @@ async def reset(manager: Manager, request: Request) -> Reply:
 
 
 def _put(manager: Manager, changed: DomainRecord) -> None:
-    if changed.domain.klass is DomainClass.APP and not table.truth(changed, "template_for_dispvms"):
+    if changed.domain.klass is DomainClass.APP and not table.makes_disposables(changed):
         manager.inventory.require_unused(changed.name)
     manager.inventory.put(changed)
 
