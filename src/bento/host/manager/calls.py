@@ -102,7 +102,7 @@ class Calls:
 
     async def command(
         self,
-        target: DomainName | Disposable,
+        target: End,
         service: ServiceName,
         argument: ServiceArgument,
         *,
@@ -114,28 +114,20 @@ class Calls:
         """The leg of a call that the person at the host makes, whom no policy is asked about."""
         call = Call(ADMIN, service, argument, TargetName(str(target)))
         self._audit.record(TargetName(ADMIN), call, Verdict.ADMIN, chosen=call.target)
-        if isinstance(target, Disposable):
-            return await self.open_in_new(
-                target.base,
-                service,
-                argument,
-                source=ADMIN,
-                requested=call.target,
-                user=user,
-                rows=rows,
-                columns=columns,
-            )
-        return await self.open(
-            target,
-            service,
-            argument,
-            source=ADMIN,
-            requested=call.target,
-            user=user,
-            autostart=autostart,
-            rows=rows,
-            columns=columns,
-        )
+        return await self._open(call, target, user=user, autostart=autostart, rows=rows, columns=columns)
+
+    async def policy(self) -> Policy:
+        """The policy in force, after an edit that is under way."""
+        return await self._policy.current()
+
+    @property
+    def policy_fault(self) -> Fault | None:
+        """What is wrong with the policy's files, whether or not a policy of before holds."""
+        return self._policy.fault
+
+    def world(self) -> World:
+        """What the policy may know of the domains there are now; it does not change with them."""
+        return World(dict(self._world.domains))
 
     def _write_down(self, call: Call, outcome: Outcome, policy: Policy) -> None:
         """Before anything comes of it. Raises `Unavailable`, and then nothing may."""
@@ -159,24 +151,7 @@ class Calls:
         try:
             if target == ADMIN:
                 return await self._serve(call)
-            if isinstance(target, Disposable):
-                return await self.open_in_new(
-                    target.base,
-                    call.service,
-                    call.argument,
-                    source=call.source,
-                    requested=call.target,
-                    user=outcome.user,
-                )
-            return await self.open(
-                target,
-                call.service,
-                call.argument,
-                source=call.source,
-                requested=call.target,
-                user=outcome.user,
-                autostart=outcome.autostart,
-            )
+            return await self._open(call, target, user=outcome.user, autostart=outcome.autostart)
         except BentoError as error:
             what = f"call of {call.service} from {call.source} failed: {error}"
             self._reports.say(call.source, logging.WARNING, what)
@@ -193,26 +168,41 @@ class Calls:
         request = Open(call.service, call.argument, call.source, call.target, "", 0, 0, contract=contract)
         return await self._services.open(program, request)
 
-    async def open(
+    async def _open(
+        self, call: Call, target: End, *, user: str, autostart: bool, rows: int = 0, columns: int = 0
+    ) -> socket.socket:
+        """The caller's leg of a call that `target` now serves, whomever `call` named; a disposable ends with it."""
+        if not isinstance(target, Disposable):
+            return await self._open_in(call, target, user=user, autostart=autostart, rows=rows, columns=columns)
+        name = self._disposables.make(target.base, asked_by=call.source).name
+
+        def is_over(_blame: Blame, _sentence: str) -> None:
+            self._lifecycle.discard(name)
+
+        try:
+            await self._lifecycle.start(name, for_call=True)
+            return await self._open_in(call, name, user=user, autostart=False, rows=rows, columns=columns, over=is_over)
+        except BaseException:
+            self._lifecycle.discard(name)
+            raise
+
+    async def _open_in(
         self,
+        call: Call,
         target: DomainName,
-        service: ServiceName,
-        argument: ServiceArgument,
         *,
-        source: DomainName,
-        requested: TargetName,
         user: str,
         autostart: bool,
-        rows: int = 0,
-        columns: int = 0,
+        rows: int,
+        columns: int,
         over: OnOver | None = None,
     ) -> socket.socket:
-        """The caller's leg of a call that `target` now serves. The policy has been asked, or does not apply.
+        """The same of a domain that is there.
 
         The broker holds both sides to the contract of the service, if it has one. `over` hears when a call that was
         opened is over.
         """
-        contract = self._contracts.table(service)
+        contract = self._contracts.table(call.service)
         if (state := self._lifecycle.state(target)) is not PowerState.RUNNING:
             if not autostart:
                 raise Conflict(
@@ -222,8 +212,8 @@ class Calls:
                 )
             await self._lifecycle.ensure_running(target)
         user = user or self._inventory.get(target).properties.get("default_user", "")
-        request = Open(service, argument, source, requested, user, rows, columns, contract=contract)
-        report = self._report(Call(source, service, argument, requested), target, over) if contract else over
+        request = Open(call.service, call.argument, call.source, call.target, user, rows, columns, contract=contract)
+        report = self._report(call, target, over) if contract else over
         for _ in range(TRIES):
             broker = await self._lifecycle.broker(target)
             callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -252,51 +242,6 @@ class Calls:
                 over(blame, sentence)
 
         return is_over
-
-    async def open_in_new(
-        self,
-        base: DomainName,
-        service: ServiceName,
-        argument: ServiceArgument,
-        *,
-        source: DomainName,
-        requested: TargetName,
-        user: str,
-        rows: int = 0,
-        columns: int = 0,
-    ) -> socket.socket:
-        """The same, served by a new disposable made from `base`, which ends with the call."""
-        name = self._disposables.make(base, asked_by=source).name
-        try:
-            await self._lifecycle.start(name, for_call=True)
-            return await self.open(
-                name,
-                service,
-                argument,
-                source=source,
-                requested=requested,
-                user=user,
-                autostart=False,
-                rows=rows,
-                columns=columns,
-                over=lambda _blame, _sentence: self._lifecycle.discard(name),
-            )
-        except BaseException:
-            self._lifecycle.discard(name)
-            raise
-
-    async def policy(self) -> Policy:
-        """The policy in force, after an edit that is under way."""
-        return await self._policy.current()
-
-    @property
-    def policy_fault(self) -> Fault | None:
-        """What is wrong with the policy's files, whether or not a policy of before holds."""
-        return self._policy.fault
-
-    def world(self) -> World:
-        """What the policy may know of the domains there are now; it does not change with them."""
-        return World(dict(self._world.domains))
 
 
 def _decided(decision: Allowed | Denied) -> Outcome:
