@@ -17,6 +17,8 @@ from bento.wire.names import (
     Tag,
     TargetName,
     UserName,
+    ascii_only,
+    parse_called,
     printable,
 )
 from tests.wire.strategies import SPELLING, WORD
@@ -128,3 +130,26 @@ def test_printable_leaves_what_prints_as_it_is() -> None:
     every = string.ascii_letters + string.digits + string.punctuation.replace("'", "") + " "
     assert printable(every, 200) == f"'{every}'"
     assert printable("a'b\x1b[2J\ud800\xe9") == "'a?b?[2J??'"
+
+
+@pytest.mark.parametrize(
+    ("text", "called"), [("a.B", ("a.B", "")), ("a.B+", ("a.B", "")), ("a.B+c", ("a.B", "c")), ("a+b+c", ("a", "b+c"))]
+)
+def test_what_is_called_ends_at_its_first_plus(text: str, called: tuple[str, str]) -> None:
+    assert parse_called(text) == called
+
+
+@pytest.mark.parametrize("text", ["", "+a", "a b+c", "a+b c"])
+def test_what_is_called_is_refused_if_a_part_of_it_is_no_name(text: str) -> None:
+    with pytest.raises(WireError):
+        parse_called(text)
+
+
+@given(st.text())
+def test_a_line_for_the_log_has_as_many_characters_all_of_which_print(text: str) -> None:
+    shown = ascii_only(text)
+
+    assert len(shown) == len(text)
+    assert shown.isascii()
+    assert not shown or shown.isprintable()
+    assert all(after in (before, "?") for before, after in zip(text, shown, strict=True))

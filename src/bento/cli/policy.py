@@ -17,7 +17,7 @@ from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
 from bento.cli.picture import Bundle, Tie, bundled, draw
 from bento.cli.render import place, print_json, print_table, say
-from bento.wire.names import ADMIN, DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.names import ADMIN, DomainName, ServiceName, TargetName, parse_called
 
 Json = dict[str, Any]
 
@@ -66,11 +66,11 @@ def declare_explain(parser: argparse.ArgumentParser) -> None:
 
 
 def explain(words: argparse.Namespace, manager: Manager) -> int:
-    service, _, argument = words.service.partition("+")
+    service, argument = parse_called(words.service)
     asked = {
         "source": DomainName.parse(words.source),
-        "service": ServiceName.parse(service),
-        "argument": ServiceArgument.parse(argument),
+        "service": service,
+        "argument": argument,
         "target": TargetName.parse(words.target),
     }
     found = ask(manager, "Explain", asked)

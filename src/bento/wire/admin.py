@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bento.wire.errors import WireError
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, printable
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, parse_called, printable
 
 MAX_REQUEST = 65_536
 
@@ -70,7 +70,6 @@ def parse_request(untrusted: bytes, admin: DomainName) -> Request:
     if len(words) != 4:
         raise WireError("head of the request is not METHOD+ARG SRC name|keyword DEST")
     called, source, kind, destination = words
-    method, _, argument = called.partition("+")
     match kind, destination:
         case "keyword", "adminvm":
             target = admin
@@ -78,9 +77,7 @@ def parse_request(untrusted: bytes, admin: DomainName) -> Request:
             target = DomainName.parse(destination)
         case _:
             raise WireError(f"destination {printable(f'{kind} {destination}')} is neither a name nor adminvm")
-    return Request(
-        ServiceName.parse(method), ServiceArgument.parse(argument), DomainName.parse(source), target, payload
-    )
+    return Request(*parse_called(called), DomainName.parse(source), target, payload)
 
 
 @dataclass(frozen=True, slots=True)

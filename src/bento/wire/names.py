@@ -32,6 +32,7 @@ __all__ = [
     "TargetName",
     "UserName",
     "ascii_only",
+    "parse_called",
     "printable",
 ]
 
@@ -39,6 +40,12 @@ __all__ = [
 def ascii_only(untrusted: str) -> str:
     """`untrusted` for a log or a person: one line of printable ASCII, with ? for all else."""
     return "".join(c if " " <= c <= "~" else "?" for c in untrusted)
+
+
+def parse_called(untrusted: str) -> tuple[ServiceName, ServiceArgument]:
+    """SERVICE or SERVICE+ARGUMENT, as people and the field spell what is called; or `WireError`."""
+    service, _, argument = untrusted.partition("+")
+    return ServiceName.parse(service), ServiceArgument.parse(argument)
 
 
 class Tag(Name):

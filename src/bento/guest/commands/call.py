@@ -11,7 +11,7 @@ from contextlib import suppress
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
-from bento.wire.names import ServiceArgument, ServiceName, TargetName
+from bento.wire.names import TargetName, parse_called
 from bento.wire.rpc import FROM_SERVER, MAX_DATA, Accepted, Ask, Data, Eof, ExitCode, Refused, Stream
 
 SOCKET = "/run/bento/agent.sock"
@@ -30,11 +30,10 @@ class Call:
 
     def __init__(self, target: str, service: str, path: str = "") -> None:
         """`target` as a person types it, `service` with its argument. `NoCall` if no agent listens at `path`."""
-        name, _, argument = service.partition("+")
         try:
             # The field's older programs write $ for @, and @default for no target at all.
             wanted = TargetName.parse(target.replace("$", "@"))
-            ask = Ask(0, ServiceName.parse(name), ServiceArgument.parse(argument), wanted)
+            ask = Ask(0, *parse_called(service), wanted)
         except WireError as error:
             raise NoCall(2, f"{error}.") from None
         self._socket = socket.socket(socket.AF_UNIX)

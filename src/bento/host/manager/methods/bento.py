@@ -14,7 +14,7 @@ from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.policy.world import Disposable
 from bento.wire.admin import Event, Request
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, UserName
+from bento.wire.names import DomainName, UserName, parse_called
 
 
 async def table(manager: Manager, request: Request) -> Reply:
@@ -68,11 +68,11 @@ async def call(manager: Manager, request: Request) -> Reply:
         target = Disposable(disposable_template(manager, base))
     else:
         target = guest(manager, request).name
-    service, _, argument = request.argument.partition("+")
+    service, argument = parsed(parse_called, request.argument)
     leg = await manager.calls.command(
         target,
-        parsed(ServiceName.parse, service),
-        parsed(ServiceArgument.parse, argument),
+        service,
+        argument,
         user=parsed(UserName.parse, fields["user"]) if fields.get("user") else "",
         autostart=yes(fields, "autostart", default="yes"),
         rows=_cells(fields.get("rows", "0")),
