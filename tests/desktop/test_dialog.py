@@ -272,7 +272,7 @@ application.exec()
 """
 
 
-def test_it_is_readable_in_the_dark(screen: Screen, pictures: Path) -> None:
+def test_how_it_looks_in_the_dark_is_kept_for_people_to_judge(screen: Screen, pictures: Path) -> None:
     screen.environment["PYTHONPATH"] = f"{SOURCE}:{TREE}"
     with screen.run(DARK) as process:
         try:
