@@ -210,7 +210,8 @@ def test_the_program_stands_behind_a_double_dash(
 
 def test_a_domain_that_is_missing_is_all_that_is_missed(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     assert bento("run") == 2
-    assert capsys.readouterr().err == "bento: run: the following arguments are required: DOMAIN; see bento run --help\n"
+    sentence = "name the domain to run it in, or say --disposable, as in: bento run work -- ls -l"
+    assert capsys.readouterr().err == f"bento: {sentence}\n"
 
 
 def test_closed_standard_files_do_not_become_the_leg(manager: FakeManager) -> None:
