@@ -138,6 +138,11 @@ class Host:
         call.stdin += data
         self._push(call)
 
+    def crumble(self, call: Call, count: int) -> None:
+        """To its stdin as many bytes, which the window must hold, in as many messages."""
+        self._rules.sent(Data(call.number, Stream.STDIN, bytes(count)))
+        self.write(encode_frame(Data(call.number, Stream.STDIN, b"x"), self._seal) * count)
+
     def close_stdin(self, call: Call) -> None:
         call.closing = True
         self._push(call)

@@ -154,6 +154,33 @@ def test_a_process_that_never_reads_does_not_stall_another_call(host: Host) -> N
     host.drop(deaf)
 
 
+def resident(running: Agent) -> int:
+    """Bytes of the agent's memory."""
+    fields = dict(line.split(":") for line in Path(f"/proc/{running.process.pid}/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) << 10
+
+
+@pytest.mark.parametrize("late", ["test.Count", "qubes.WaitForSession"])
+def test_input_in_tiny_pieces_takes_no_more_memory_than_it_has_bytes(
+    running: Agent, host: Host, tmp_path: Path, late: str
+) -> None:
+    """Whatever it is that takes its time; else each call of a hostile domain could cost this one 100 MB."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    running.settings("test.Count", "wait-for-session = true\n")
+    running.service("qubes.WaitForSession", "exit 0")
+    running.service("test.Count", "exec wc -c")
+    running.service(late, f"cat {gate}; exec wc -c")
+    before = resident(running)
+    call = host.serve("test.Count", stdin=None)
+    host.crumble(call, WINDOW)
+    assert host.run(*command("true")).code == 0, "all was heard"
+    assert resident(running) - before < 32 * WINDOW
+    gate.write_bytes(b"")
+    host.close_stdin(call)
+    assert host.finish(call).stdout == b"%d\n" % WINDOW
+
+
 def test_a_caller_that_does_not_read_does_not_stall_another_call(host: Host) -> None:
     unread = host.serve(*command("head", "-c", "5000000", "/dev/zero"))
     unread.reading = False

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bento.guest.loop import GONE, READ, Loop
-from bento.guest.streams import Writer
+from bento.guest.streams import Through, Writer
 from bento.guest.talk import OfCall, Talk
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
@@ -101,6 +101,7 @@ class Leg:
         self._left = left
         # A number of its own for each direction: epoll tells them apart.
         self._answers = Writer(loop, os.dup(connection.fileno()))
+        self._through: dict[Stream, Through] = {}
         self._fd = connection.detach()
         self._reader = FrameReader()
         self._call: int | None = None
@@ -113,8 +114,8 @@ class Leg:
     def hear(self, message: OfCall) -> None:
         match message:
             case Data():
-                through = partial(self._talk.consumed, message.call, Stream(message.stream), len(message.payload))
-                self._answer(Data(0, message.stream, message.payload), through)
+                frame = encode_frame(Data(0, message.stream, message.payload))
+                self._answers.put(frame, self._consumed(message), len(message.payload))
             case Eof():
                 self._answer(Eof(0, message.stream))
             case Accepted():
@@ -141,14 +142,21 @@ class Leg:
             self._answers.close()
             self._left(self)
 
-    def _answer(self, message: Message, through: Callable[[], None] | None = None) -> None:
-        self._answers.put(encode_frame(message), through)
+    def _answer(self, message: Message) -> None:
+        self._answers.put(encode_frame(message))
+
+    def _consumed(self, message: Data) -> Through:
+        """The same one for each message of a stream."""
+        stream = Stream(message.stream)
+        if stream not in self._through:
+            self._through[stream] = partial(self._talk.consumed, message.call, stream)
+        return self._through[stream]
 
     def _last(self, message: Message) -> None:
         """The call is over; the program may take its time to read what came before."""
         self._over = True
         self._loop.watch(self._fd, 0, self._ready)
-        self._answer(message, self.end)
+        self._answers.put(encode_frame(message), lambda _: self.end())
 
     def _ready(self, events: int) -> None:
         if events & READ and not self._over:

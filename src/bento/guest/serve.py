@@ -33,7 +33,8 @@ class Beginning:
         self._talk = talk
         self._call = call
         self._settings = Settings()
-        self._heard: list[OfCall] = []
+        self._input = bytearray()
+        self._others: dict[type[OfCall], OfCall] = {}
         self._pending: session.Waiting | Connecting | None = None
         talk.admit(call, self)
 
@@ -52,10 +53,10 @@ class Beginning:
         match message:
             case Drop():
                 self.end()
-            case Data(payload=b""):
-                pass  # takes nothing of the window, so there could be any number of them
+            case Data():
+                self._input += message.payload  # one after the other would take a hundred times their size
             case _:
-                self._heard.append(message)
+                self._others[type(message)] = message  # of each kind the last: only the caller's window is bounded
 
     def end(self) -> None:
         if self._pending is not None:
@@ -102,7 +103,8 @@ class Beginning:
         if not self._talk.is_open(self._call.call):
             return  # over already: the server has closed at once
         self._talk.hand_over(self._call.call, member)
-        for message in self._heard:
+        heard = [Data(self._call.call, Stream.STDIN, bytes(self._input))] if self._input else []
+        for message in (*heard, *self._others.values()):
             if self._talk.is_open(self._call.call):
                 member.hear(message)
 

@@ -26,6 +26,7 @@ class Served:
         self._call = call
         self._service = service
         self._code: int | None = None
+        self._consumed = partial(talk.consumed, call, Stream.STDIN)
         self._input = Writer(loop, service.stdin)
         files = {Stream.STDOUT: service.stdout, Stream.STDERR: service.stderr}
         self._outputs = {
@@ -37,8 +38,7 @@ class Served:
         on_terminal = self._service.stderr is None
         match message:
             case Data():
-                size = len(message.payload)
-                self._input.put(message.payload, partial(self._talk.consumed, self._call, Stream.STDIN, size))
+                self._input.put(message.payload, self._consumed, len(message.payload))
             case Eof():
                 if on_terminal:
                     self._input.put(END_OF_TRANSMISSION)
@@ -98,6 +98,7 @@ class Connected:
         self._settings = settings
         self._input_ended = False
         self._over = False
+        self._consumed = partial(talk.consumed, call, Stream.STDIN)
         talk.say(Eof(call, Stream.STDERR))  # a socket has none
         # A number of its own for each direction: epoll tells them apart.
         self._input = SocketWriter(loop, os.dup(fd), self._no_more_input)
@@ -108,8 +109,7 @@ class Connected:
     def hear(self, message: OfCall) -> None:
         match message:
             case Data():
-                size = len(message.payload)
-                self._input.put(message.payload, partial(self._talk.consumed, self._call, Stream.STDIN, size))
+                self._input.put(message.payload, self._consumed, len(message.payload))
             case Eof():
                 self._input.finish()
             case Window():

@@ -15,25 +15,57 @@ from bento.guest.talk import Talk
 from bento.wire.layout import Bytes
 from bento.wire.rpc import MAX_DATA, Data, Eof, Stream
 
+SMALL = 1 << 12
+"""Bytes of what is copied together with what waits already. Larger pieces wait as they are."""
+
+MERGED = 1 << 14
+"""Bytes of small pieces together, at most: whoever sent them is told in such steps that they are through."""
+
+Through = Callable[[int], None]
+
+
+class Waiting:
+    """What is to be written, and who is told, and how much, once all of it is."""
+
+    def __init__(self, data: memoryview | bytearray) -> None:
+        self.data = data
+        self.through: dict[Through, int] = {}
+
+    def take_written(self, size: int) -> None:
+        if isinstance(self.data, bytearray):
+            del self.data[:size]
+        else:
+            self.data = self.data[size:]
+
 
 class Writer:
-    """Writes chunks to `fd`, which it owns. Nobody reads there any more: chunks vanish, and count as through.
+    """Writes to `fd`, which it owns. Nobody reads there any more: what waits vanishes, and counts as through.
 
-    `on_end` is called once, when nothing more will be written.
+    What waits takes about as much memory as it has bytes, however small the pieces that the far end, which may be
+    hostile, cut them into. `on_end` is called once, when nothing more will be written.
     """
 
     def __init__(self, loop: Loop, fd: int, on_end: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
         self._fd = fd
         self._on_end = on_end
-        self._chunks: deque[tuple[memoryview, Callable[[], None] | None]] = deque()
+        self._chunks: deque[Waiting] = deque()
         self._waiting = False
         self._finishing = False
         self._closed = False
 
-    def put(self, data: Bytes, through: Callable[[], None] | None = None) -> None:
-        """`through` is called once the last byte of `data` is written, maybe at once."""
-        self._chunks.append((memoryview(data), through))
+    def put(self, data: Bytes, through: Through | None = None, counts: int = 0) -> None:
+        """`through` is called with `counts` once the last byte of `data` is written, maybe at once and maybe together
+        with what else it is to be told.
+        """
+        last = self._chunks[-1].data if self._chunks else b""
+        if not isinstance(last, bytearray) or len(data) > SMALL or len(last) > MERGED:
+            self._chunks.append(Waiting(bytearray(data) if self._waiting and len(data) <= SMALL else memoryview(data)))
+        else:
+            last += data
+        if through is not None:
+            told = self._chunks[-1].through
+            told[through] = told.get(through, 0) + counts
         if not self._waiting:
             self._flush(0)
 
@@ -61,16 +93,16 @@ class Writer:
 
     def _flush(self, _: int) -> None:
         while self._chunks and not self._closed:
-            rest = self._chunks[0][0]
+            chunk = self._chunks[0]
             try:
-                size = os.write(self._fd, rest)
+                size = os.write(self._fd, chunk.data)
             except BlockingIOError:
                 break
             except OSError:
                 self.close()
                 return
-            if size < len(rest):
-                self._chunks[0] = (rest[size:], self._chunks[0][1])
+            if size < len(chunk.data):
+                chunk.take_written(size)
             else:
                 self._pop()
         if self._closed or (self._finishing and not self._chunks):
@@ -83,9 +115,8 @@ class Writer:
                 self._loop.forget(self._fd)
 
     def _pop(self) -> None:
-        _, through = self._chunks.popleft()
-        if through is not None:
-            through()
+        for through, counts in self._chunks.popleft().through.items():
+            through(counts)
 
 
 class SocketWriter(Writer):
