@@ -12,6 +12,7 @@ from bento.host.manager.disposables import MAX_AT_ONCE, Disposables
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
+from bento.host.manager.reports import LINES
 from bento.host.model.domain import ADMIN, Domain, DomainClass
 from bento.host.model.errors import Conflict
 from bento.host.model.inventory import DomainRecord
@@ -111,9 +112,14 @@ def test_without_a_default_the_admin_domain_makes_none(based: Home) -> None:
     assert based.row(created(based, "dom0"))["template"] == "base"
 
 
+def start_anew(home: Home) -> None:
+    """Start `base`, which no seed is of: none of its disposables can start meanwhile."""
+    home.start("base")
+    (home.data_dir("base") / "private.img").write_bytes(b"half written")
+
+
 def test_none_starts_while_its_base_runs(based: Home) -> None:
-    based.start("base")
-    (based.data_dir("base") / "private.img").write_bytes(b"half written")
+    start_anew(based)
     name = created(based)
     failed = based.refused("admin.vm.Start", name)
     assert "bento shutdown --wait base" in failed.sentence
@@ -303,3 +309,19 @@ def test_disposable_is_yes_or_no(based: Home) -> None:
     refused = based.refused("bento.vm.Call", "base", "qubes.VMExec+true", "disposable=perhaps\n")
     assert refused.fault == Fault.BAD_VALUE
     assert disposables(based) == []
+
+
+def test_starts_that_fail_for_a_call_are_told_of_within_the_callers_share_of_the_log(random: Home) -> None:
+    """A guest that is refused has the next one made, under another name: what is told by name would never end."""
+    start_anew(random)
+    assert random.run_from("random", "@dispvm:base", "qubes.VMExec+true").code == ExitCode.FAULT
+    told = [line for line in random.log().splitlines() if "is made from 'base', which runs" in line]
+    assert ["call of qubes.VMExec from random failed" in line for line in told] == [True]
+
+
+def test_a_domain_that_does_not_start_fills_no_log(based: Home) -> None:
+    based.create("sandbox", "base", "DispVM")
+    start_anew(based)
+    for _ in range(LINES + 5):
+        based.refused("admin.vm.Start", "sandbox")
+    assert sum("start of sandbox failed" in line for line in based.log().splitlines()) == LINES

@@ -14,6 +14,7 @@ import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bento.host.manager.brokers import Broker, End
@@ -24,6 +25,7 @@ from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
 from bento.host.manager.places import Places
 from bento.host.manager.properties import number
+from bento.host.manager.reports import Reports
 from bento.host.manager.seeds import Seed, Seeds
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
@@ -61,6 +63,7 @@ class Lifecycle:
         self._events = events
         self._live: dict[DomainName, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reports = Reports()
 
     # What others may know.
 
@@ -103,7 +106,7 @@ class Lifecycle:
         live = Live(name, record.domain.uuid, for_call=for_call)
         self._live[name] = live
         live.move(Step.LAUNCH)
-        live.starting = self._spawn(self._start(live))
+        live.starting = self._spawn(self._start(live), tells=True)
         await asyncio.shield(live.starting)
 
     async def ensure_running(self, name: DomainName) -> None:
@@ -225,7 +228,10 @@ class Lifecycle:
                 self._inventory.change(name, run=replace(run, phase=phase, start_seconds=seconds))
                 undo.pop_all()
         except (BentoError, OSError) as error:
-            log.warning("start of %s failed: %s", name, error)
+            if (
+                not live.for_call
+            ):  # else the caller is told of: names of disposables never end
+                self._reports.say(name, logging.WARNING, f"start of {name} failed: {error}")
             self._events.tell(name, "domain-start-failed", reason=str(error))
             if isinstance(error, BentoError):
                 raise
@@ -419,17 +425,19 @@ class Lifecycle:
         """A property as it is set now, not as it was when the domain started."""
         return number(self._inventory.get(live.name), name)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, None], *, tells: bool = False) -> asyncio.Task[None]:
+        """`tells`: it writes into the log itself why it fails."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._reap)
+        task.add_done_callback(partial(self._reap, tells=tells))
         return task
 
-    def _reap(self, task: asyncio.Task[None]) -> None:
+    def _reap(self, task: asyncio.Task[None], *, tells: bool) -> None:
         self._tasks.discard(task)
         if task.cancelled() or not (error := task.exception()):
             return
         if isinstance(error, BentoError):
-            log.warning("%s", error)  # whoever waited for it was told, but perhaps nobody did
+            if not tells:
+                log.warning("%s", error)  # whoever waited for it was told, but perhaps nobody did
         else:
             log.error("a task of the manager failed", exc_info=error)
