@@ -58,8 +58,9 @@ def test_a_new_template_is_told_once(served: Home) -> None:
         served.build(name="other")
         served.build(name="other")
         served.create("work", "other")
+        built = Event("other", "template-built")
         assert events.until("domain-add") == [Event("", "domain-add", (("vm", "other"),))]
-        assert events.until("domain-add") == [Event("", "domain-add", (("vm", "work"),))]
+        assert events.until("domain-add") == [built, built, Event("", "domain-add", (("vm", "work"),))]
 
 
 def test_listeners_that_went_away_free_their_places(served: Home) -> None:

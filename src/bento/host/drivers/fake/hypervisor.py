@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -113,6 +114,8 @@ class FakeHypervisor:
         said = Said()
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
+            # Another machine in the same place: what one keeps for as long as it runs is gone with it.
+            shutil.rmtree(spec.run_dir / "guest/run", ignore_errors=True)
             _install_services(spec.run_dir / "guest/etc/qubes-rpc")
             add_settings(spec.run_dir / "guest", Path(bento.__file__).parent)
             with listen(spec.run_dir / CONSOLE) as console:
