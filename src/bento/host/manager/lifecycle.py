@@ -228,9 +228,7 @@ class Lifecycle:
                 self._inventory.change(name, run=replace(run, phase=phase, start_seconds=seconds))
                 undo.pop_all()
         except (BentoError, OSError) as error:
-            if (
-                not live.for_call
-            ):  # else the caller is told of: names of disposables never end
+            if not live.for_call:  # else the caller is told of: names of disposables never end
                 self._reports.say(name, logging.WARNING, f"start of {name} failed: {error}")
             self._events.tell(name, "domain-start-failed", reason=str(error))
             if isinstance(error, BentoError):
