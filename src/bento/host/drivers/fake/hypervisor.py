@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 LAUNCH_DEADLINE_SECONDS = 30
 SOURCE = str(Path(bento.__file__).parents[1])
 PYTHON = os.path.realpath(sys.executable)
+STOPPED, WAITING = "T", "D"
 CHANNEL = "channel.sock"
 CONSOLE = "console.sock"
 
@@ -79,11 +80,22 @@ class FakeMachine:
 
     async def _stop(self, stopped: bool) -> None:
         number = signal.SIGSTOP if stopped else signal.SIGCONT
-        # Again and again: a process takes a moment to stop, and may start another in it.
-        while wrong := [pid for pid in _members(self._pid) if _is_stopped(pid) != stopped]:
+        told: set[int] = set()
+        if not stopped:  # also those that have not stopped yet, and would when they go on
+            for pid in _members(self._pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        # Again and again: a process takes a moment to stop, and may start another in it. One that waits in the kernel
+        # for a child that is stopped itself, as posix_spawn does, stops when that goes on; until then it does nothing.
+        while wrong := [
+            pid
+            for pid in _members(self._pid)
+            if _is_stopped(pid) != stopped and not (stopped and pid in told and _state(pid) == WAITING)
+        ]:
             for pid in wrong:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
+            told.update(wrong)
             await asyncio.sleep(0)
 
 
@@ -202,6 +214,11 @@ def _members(pid: int) -> list[int]:
 
 
 def _is_stopped(pid: int) -> bool:
+    return _state(pid) == STOPPED
+
+
+def _state(pid: int) -> str:
+    """The letter that proc(5) has for it; empty for one that is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T"
-    return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    return ""

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from bento.host.manager.methods.domains import disposable_template
-from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines, parsed, yes
+from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines, parsed, subject, yes
 from bento.host.model.domain import ADMIN, RGB, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
@@ -61,6 +61,7 @@ async def call(manager: Manager, request: Request) -> Reply:
     disposable serves it, and ends with it: one made from the domain it is sent to, or, sent to the admin domain, from
     the system's default.
     """
+    subject(manager, request)
     fields = lines(request.payload, "user", "rows", "columns", "autostart", "disposable")
     target: DomainName | Disposable
     if yes(fields, "disposable"):
