@@ -9,7 +9,7 @@ import os
 
 import bento.guest.clients
 import bento.guest.serve
-import bento.guest.served  # noqa: F401
+import bento.guest.served  # noqa: F401  # loading it is the rehearsal
 from bento.guest import identity, spawn
 from bento.guest.place import Place
 from bento.wire.names import ADMIN, ServiceArgument, ServiceName, TargetName

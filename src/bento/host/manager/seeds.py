@@ -107,7 +107,8 @@ class Seeds:
         seed = _read(self._places.seeds / self.key(base, shape=disposable))
         if seed is None or seed.key in self._failed or not await self._is_sound(seed):
             return None
-        self._used(base).touch()
+        with contextlib.suppress(OSError):  # a full disk costs the order of use, not a disposable, which needs none
+            self._used(base).touch()
         return seed
 
     def distrust(self, seed: Seed) -> None:
