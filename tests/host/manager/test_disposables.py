@@ -83,6 +83,18 @@ def test_a_named_disposable_stays_and_begins_each_run_anew(based: Home) -> None:
     assert volumes(based, "sandbox") == []
 
 
+def test_a_named_disposable_that_cleans_up_after_itself_is_gone_when_it_halts(based: Home) -> None:
+    based.create("sandbox", "base", "DispVM", label="purple")
+    based.ask("admin.vm.property.Set", "sandbox", "auto_cleanup", "True")
+    row = based.row("sandbox")
+    assert (row["class"], row["template"], row["label"]) == ("DispVM", "base", "purple")
+    based.start("sandbox")
+    with based.events() as events:
+        based.shutdown("sandbox")
+        events.until("domain-delete")
+    assert "sandbox" not in based.states()
+
+
 def volumes(home: Home, name: str) -> list[str]:
     """What a domain has on the disk, apart from what its console said."""
     return [path.name for path in home.data_dir(name).iterdir() if path.name != "console.log"]
@@ -309,6 +321,92 @@ def test_disposable_is_yes_or_no(based: Home) -> None:
     refused = based.refused("bento.vm.Call", "base", "qubes.VMExec+true", "disposable=perhaps\n")
     assert refused.fault == Fault.BAD_VALUE
     assert disposables(based) == []
+
+
+def test_the_person_chooses_its_label(based: Home) -> None:
+    with based.call("base", "qubes.VMExec+cat", disposable="yes", label="purple", netvm="none") as begun:
+        (name,) = disposables(based)
+        assert based.row(name)["label"] == "purple"
+        begun.give(b"")
+        assert begun.outcome().code == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault", "says"),
+    [
+        ("disposable=yes\nlabel=pink\n", Fault.NO_SUCH_LABEL, "there is no label 'pink'"),
+        ("disposable=yes\nnetvm=sys-net\n", Fault.BAD_VALUE, "no domain provides network"),
+        ("disposable=yes\nfresh=perhaps\n", Fault.BAD_VALUE, "fresh is yes or no"),
+        ("label=red\n", Fault.BAD_VALUE, "label is for a call that makes a disposable"),
+        ("fresh=yes\n", Fault.BAD_VALUE, "fresh is for a call that makes a disposable"),
+    ],
+)
+def test_what_a_disposable_cannot_be_is_one_sentence_and_makes_none(
+    based: Home, fields: str, fault: Fault, says: str
+) -> None:
+    refused = based.refused("bento.vm.Call", "base", "qubes.VMExec+true", fields)
+    assert (refused.fault, says in refused.sentence) == (fault, True), refused.sentence
+    assert disposables(based) == []
+
+
+NOWHERE = "qubes.NoSuchService"
+
+
+def test_one_whose_call_its_guest_refuses_is_gone_too(random: Home) -> None:
+    """127 for a service that is not there, 126 for a program that may not be run."""
+    random.policy(f"{NOWHERE} * random @dispvm:base allow\nqubes.VMExec * random @dispvm:base allow\n")
+    with random.events() as events:
+        for service, code in (
+            (NOWHERE, ExitCode.NOT_FOUND),
+            (f"qubes.VMExec+{encode_command([b'/etc/passwd'])}", ExitCode.REFUSED),
+        ):
+            with random.call("base", service, disposable="yes") as begun:
+                assert begun.outcome().code == code
+            events.until("domain-delete")
+            assert random.run_from("random", "@dispvm:base", service).code == code
+            events.until("domain-delete")
+    assert disposables(random) == []
+
+
+def test_it_ends_when_the_person_who_called_is_killed(based: Home) -> None:
+    """Nothing is said: the leg is closed, as the kernel does for a command that is gone."""
+    with based.events() as events:
+        begun = based.call("base", "qubes.VMExec+sleep+100000", disposable="yes")
+        uuid = based.row(disposables(based)[0])["uuid"]
+        assert based.running(uuid)
+        begun.sock.close()
+        events.until("domain-delete")
+    assert disposables(based) == []
+    assert based.running(uuid) == []
+
+
+def test_it_ends_when_the_person_went_before_it_had_started(based: Home) -> None:
+    with based.events() as events:
+        based.send("bento.vm.Call", "base", "qubes.VMExec+sleep+100000", "disposable=yes\n").close()
+        events.until("domain-delete")
+    assert disposables(based) == []
+
+
+@pytest.mark.parametrize("moment", ["begins", "runs"])
+def test_the_persons_ends_with_a_manager_that_is_killed(based: Home, moment: str) -> None:
+    with based.events() as events:
+        asked = based.send("bento.vm.Call", "base", "qubes.VMExec+sleep+100000", "disposable=yes\n")
+        begun = events.until("domain-pre-start" if moment == "begins" else "domain-start")[-1].subject
+        uuid, directory = based.row(begun)["uuid"], based.data_dir(begun)
+    based.kill_manager()
+    asked.close()
+    based.start_manager()
+    assert disposables(based) == []
+    assert based.running(uuid) == []
+    assert not directory.exists()
+
+
+def test_it_ends_with_the_domain_that_asked_for_it(random: Home) -> None:
+    with random.events() as events, random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}"):
+        events.until("domain-start")
+        random.kill("random")
+        events.until("domain-delete")
+    assert disposables(random) == []
 
 
 def test_starts_that_fail_for_a_call_are_told_of_within_the_callers_share_of_the_log(random: Home) -> None:

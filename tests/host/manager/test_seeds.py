@@ -53,6 +53,24 @@ def test_a_disposable_template_gets_a_seed_and_its_disposables_go_on_from_it(bas
     assert went_on(based, disposable(based))
 
 
+def test_a_named_disposable_goes_on_from_it_at_each_start(based: Home) -> None:
+    based.create("sandbox", "base", "DispVM")
+    for starts in (1, 2):
+        based.start("sandbox")
+        assert based.run("sandbox", "true").code == 0
+        assert based.log().count("sandbox goes on from an image") == starts
+        based.kill("sandbox")
+
+
+def test_one_that_is_to_be_fresh_boots(based: Home) -> None:
+    name = based.ask("admin.vm.CreateDisposable", "base")
+    based.ask("admin.vm.Start", name, payload="fresh=yes\n")
+    assert based.run(name, "true").code == 0
+    assert based.run("base", "true", disposable="yes", fresh="yes").code == 0
+    assert "goes on from an image" not in based.log()
+    assert len(seeds(based)) == 1
+
+
 def test_a_seed_outlives_its_manager(based: Home) -> None:
     before = seeds(based)
     based.stop_manager()

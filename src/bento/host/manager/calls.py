@@ -35,7 +35,7 @@ from bento.host.policy.rules import Rule
 from bento.host.policy.world import Disposable, World
 from bento.wire.contract import BROKEN
 from bento.wire.control import Asked, Blame, Open
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.names import DomainName, LabelName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import ExitCode
 
 TRIES = 3
@@ -110,11 +110,20 @@ class Calls:
         autostart: bool,
         rows: int,
         columns: int,
+        label: LabelName | None = None,
+        fresh: bool = False,
     ) -> socket.socket:
-        """The leg of a call that the person at the host makes, whom no policy is asked about."""
+        """The leg of a call that the person at the host makes, whom no policy is asked about.
+
+        `label` and `fresh` are for a disposable: what it shows (its base's), and whether it boots.
+        """
         call = Call(ADMIN, service, argument, TargetName(str(target)))
         self._audit.record(TargetName(ADMIN), call, Verdict.ADMIN, chosen=call.target)
-        return await self._open(call, target, user=user, autostart=autostart, rows=rows, columns=columns)
+        if isinstance(target, Disposable):
+            return await self._open_new(
+                call, target.base, user=user, rows=rows, columns=columns, label=label, fresh=fresh
+            )
+        return await self._open_in(call, target, user=user, autostart=autostart, rows=rows, columns=columns)
 
     async def policy(self) -> Policy:
         """The policy in force, after an edit that is under way."""
@@ -151,7 +160,9 @@ class Calls:
         try:
             if target == ADMIN:
                 return await self._serve(call)
-            return await self._open(call, target, user=outcome.user, autostart=outcome.autostart)
+            if isinstance(target, Disposable):
+                return await self._open_new(call, target.base, user=outcome.user)
+            return await self._open_in(call, target, user=outcome.user, autostart=outcome.autostart)
         except BentoError as error:
             what = f"call of {call.service} from {call.source} failed: {error}"
             self._reports.say(call.source, logging.WARNING, what)
@@ -168,19 +179,25 @@ class Calls:
         request = Open(call.service, call.argument, call.source, call.target, "", 0, 0, contract=contract)
         return await self._services.open(program, request)
 
-    async def _open(
-        self, call: Call, target: End, *, user: str, autostart: bool, rows: int = 0, columns: int = 0
+    async def _open_new(
+        self,
+        call: Call,
+        base: DomainName,
+        *,
+        user: str,
+        rows: int = 0,
+        columns: int = 0,
+        label: LabelName | None = None,
+        fresh: bool = False,
     ) -> socket.socket:
-        """The caller's leg of a call that `target` now serves, whomever `call` named; a disposable ends with it."""
-        if not isinstance(target, Disposable):
-            return await self._open_in(call, target, user=user, autostart=autostart, rows=rows, columns=columns)
-        name = self._disposables.make(target.base, asked_by=call.source).name
+        """The caller's leg of a call that a new disposable serves, whomever `call` named, and that is its end."""
+        name = self._disposables.make(base, asked_by=call.source, label=label).name
 
         def is_over(_blame: Blame, _sentence: str) -> None:
             self._lifecycle.discard(name)
 
         try:
-            await self._lifecycle.start(name, for_call=True)
+            await self._lifecycle.start(name, for_call=True, fresh=fresh)
             return await self._open_in(call, name, user=user, autostart=False, rows=rows, columns=columns, over=is_over)
         except BaseException:
             self._lifecycle.discard(name)
@@ -193,11 +210,11 @@ class Calls:
         *,
         user: str,
         autostart: bool,
-        rows: int,
-        columns: int,
+        rows: int = 0,
+        columns: int = 0,
         over: OnOver | None = None,
     ) -> socket.socket:
-        """The same of a domain that is there.
+        """The caller's leg of a call that `target`, which is there, now serves, whomever `call` named.
 
         The broker holds both sides to the contract of the service, if it has one. `over` hears when a call that was
         opened is over.

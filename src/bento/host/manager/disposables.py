@@ -42,22 +42,24 @@ class Disposables:
                 + (how if record.domain.klass is DomainClass.APP else "only an AppVM can be one")
             )
 
-    def make(self, base: DomainName, *, asked_by: DomainName) -> DomainRecord:
+    def make(self, base: DomainName, *, asked_by: DomainName, label: LabelName | None = None) -> DomainRecord:
         """A new disposable, not started, gone with its first run. Who asked becomes tags, as in the field.
 
+        Its label is that of its base where none is given.
         What a disposable asks for counts against whoever asked for that one: else each of them could have as many more.
         """
         record = self._inventory.get(base)
+        label = label or record.domain.label
         tags = frozenset({Tag(f"created-by-{asked_by}"), Tag(f"disp-created-by-{asked_by}")})
         if asked_by == ADMIN:
-            return self.add(record, self._free_name(), record.domain.label, tags=tags, auto_cleanup=True)
+            return self.add(record, self._free_name(), label, tags=tags, auto_cleanup=True)
         there = {other.domain.uuid for other in self._inventory}
         self._asked_by = {uuid: first for uuid, first in self._asked_by.items() if uuid in there}
         asking = self._inventory.get(asked_by).domain.uuid
         first = self._asked_by.get(asking, asking)
         if sum(1 for other in self._asked_by.values() if other == first) >= MAX_AT_ONCE:
             raise Conflict(f"'{asked_by}' has {MAX_AT_ONCE} disposables already", actual="full", required="free")
-        made = self.add(record, self._free_name(), record.domain.label, tags=tags, auto_cleanup=True)
+        made = self.add(record, self._free_name(), label, tags=tags, auto_cleanup=True)
         self._asked_by[made.domain.uuid] = first
         return made
 

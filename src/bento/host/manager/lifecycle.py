@@ -94,8 +94,11 @@ class Lifecycle:
 
     # What can be asked for.
 
-    async def start(self, name: DomainName, *, for_call: bool = False) -> None:
-        """Start a halted domain; returns when its agent has answered. `for_call`: only for one call."""
+    async def start(self, name: DomainName, *, for_call: bool = False, fresh: bool = False) -> None:
+        """Start a halted domain; returns when its agent has answered.
+
+        `for_call`: only for one call. `fresh`: it boots, even where it could go on from a seed.
+        """
         await self._inventory.at_rest(name)
         record = self._inventory.get(name)
         if name == ADMIN:
@@ -103,7 +106,7 @@ class Lifecycle:
         if (state := self.state(name)) is not PowerState.HALTED:
             raise Conflict(f"'{name}' is not halted, it is {state.lower()}", actual=state, required=PowerState.HALTED)
         self._inventory.require_free(name)
-        live = Live(name, record.domain.uuid, for_call=for_call)
+        live = Live(name, record.domain.uuid, for_call=for_call, fresh=fresh)
         self._live[name] = live
         live.move(Step.LAUNCH)
         live.starting = self._spawn(self._start(live), tells=True)
@@ -243,7 +246,8 @@ class Lifecycle:
         self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
     ) -> asyncio.Task[End]:
         """A machine whose agent has answered, and its broker's life; `undo` ends both."""
-        if record.domain.klass is DomainClass.DISPOSABLE and (seed := await self._seeds.take(record)):
+        forks = record.domain.klass is DomainClass.DISPOSABLE and not live.fresh
+        if forks and (seed := await self._seeds.take(record)):
             try:
                 return await self._boot(live, record, version, undo, seed)
             except Unavailable as error:

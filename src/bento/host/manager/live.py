@@ -24,6 +24,8 @@ class Live:
     """Why its broker is not replaced."""
     for_call: bool = False
     """It runs for one call, and is over with it."""
+    fresh: bool = False
+    """It boots, whatever seed there is."""
     starting: asyncio.Task[None] | None = None
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a kill."""

@@ -7,14 +7,18 @@ import socket
 import time
 from collections.abc import AsyncGenerator
 
-from bento.host.manager.methods.domains import disposable_template
+from bento.host.manager.methods.domains import disposable_template, find_label
 from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines, parsed, subject, yes
+from bento.host.manager.methods.properties import require_netvm
 from bento.host.model.domain import ADMIN, RGB, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.policy.world import Disposable
 from bento.wire.admin import Event, Request
 from bento.wire.names import DomainName, UserName, parse_called
+
+OF_A_NEW_ONE = ("label", "netvm", "fresh")
+"""Fields of a call's payload that are about the disposable that it makes."""
 
 
 async def table(manager: Manager, request: Request) -> Reply:
@@ -59,14 +63,17 @@ async def call(manager: Manager, request: Request) -> Reply:
 
     `argument` is SERVICE+ARGUMENT; the answer's file is the caller's leg (`wire/rpc.py`). With `disposable=yes` a new
     disposable serves it, and ends with it: one made from the domain it is sent to, or, sent to the admin domain, from
-    the system's default.
+    the system's default. Then `label` and `netvm` may be those properties of it, and `fresh=yes` boots it.
     """
     subject(manager, request)
-    fields = lines(request.payload, "user", "rows", "columns", "autostart", "disposable")
+    fields = lines(request.payload, "user", "rows", "columns", "autostart", "disposable", *OF_A_NEW_ONE)
     target: DomainName | Disposable
     if yes(fields, "disposable"):
-        base = "" if request.destination == ADMIN else request.destination
-        target = Disposable(disposable_template(manager, base))
+        base = disposable_template(manager, "" if request.destination == ADMIN else request.destination)
+        require_netvm(fields.get("netvm", ""))
+        target = Disposable(base)
+    elif given := [name for name in OF_A_NEW_ONE if name in fields]:
+        raise Invalid(f"{given[0]} is for a call that makes a disposable")
     else:
         target = guest(manager, request).name
     service, argument = parsed(parse_called, request.argument)
@@ -78,6 +85,8 @@ async def call(manager: Manager, request: Request) -> Reply:
         autostart=yes(fields, "autostart", default="yes"),
         rows=_cells(fields.get("rows", "0")),
         columns=_cells(fields.get("columns", "0")),
+        label=find_label(fields["label"]) if "label" in fields else None,
+        fresh=yes(fields, "fresh"),
     )
     return File(leg.detach())
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from bento.host.manager.durable import make_directory
 from bento.host.manager.inventory import names
-from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, parsed, subject
+from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, lines, parsed, subject, yes
 from bento.host.model.domain import ADMIN, LABELS, Domain, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused, Unavailable
 from bento.host.model.inventory import DomainRecord
@@ -158,7 +158,9 @@ def require_halted(manager: Manager, record: DomainRecord, to: str) -> None:
 
 
 async def start(manager: Manager, request: Request) -> Reply:
-    await manager.lifecycle.start(subject(manager, request).name)
+    """With `fresh=yes` it boots, even where it could go on from a seed."""
+    name = subject(manager, request).name
+    await manager.lifecycle.start(name, fresh=yes(lines(request.payload, "fresh"), "fresh"))
     return b""
 
 

@@ -60,9 +60,14 @@ def _set_template(manager: Manager, record: DomainRecord, value: str) -> DomainR
     return replace(record, domain=replace(record.domain, template=find_template(manager, value)))
 
 
-def _set_netvm(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
-    if value not in ("", "None"):
+def require_netvm(value: str) -> None:
+    """Raises `Invalid` unless a domain may have it as its netvm."""
+    if value.lower() not in ("", "none"):
         raise Invalid("no domain provides network in this version of Bento; a domain's netvm is none")
+
+
+def _set_netvm(manager: Manager, record: DomainRecord, value: str) -> DomainRecord:
+    require_netvm(value)
     return record
 
 
