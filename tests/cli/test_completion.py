@@ -1,6 +1,7 @@
 """What the shell offers, asked from the shell itself."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager
 
 ASK = """
-function bento() { echo work; echo vault; }
+function bento() { if [ "$2" = names ]; then echo work vault; else echo "--of-$3-$4"; fi; }
 %s
 COMP_WORDS=(%s)
 COMP_CWORD=%d
@@ -39,6 +40,34 @@ def test_then_come_domains() -> None:
     assert offered("start", "") == ["work", "vault"]
     assert offered("start", "work", "v") == ["vault"]
     assert offered("cp", "/etc/host", "wo") == ["work:"]
+
+
+def test_options_are_those_of_the_command() -> None:
+    assert offered("disp", "open", "--") == ["--of-disp-open"]
+    assert offered("ls", "-") == ["--of-ls--"]
+
+
+def test_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "letter.txt").touch()
+    assert offered("disp", "open", "let") == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("disp", "open"), "--help --disposable --view-only --label --netvm --fresh"),
+        (("ls", "work"), "--help --disk --json"),
+        (("run", "--disposable"), "--help --disposable --label --netvm --fresh --user --no-autostart --tty --no-tty"),
+        (("nothing", "--disk"), ""),
+        ((), ""),
+    ],
+)
+def test_a_commands_options_are_told(
+    bento: Bento, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    assert bento("completion", "options", *words) == 0
+    assert capsys.readouterr().out.split()[: len(told.split())] == told.split()
 
 
 def test_names_come_from_a_manager_that_runs(

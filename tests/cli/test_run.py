@@ -208,6 +208,16 @@ def test_the_program_stands_behind_a_double_dash(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_disposable_is_asked_for_as_the_options_say(manager: FakeManager, spawn: Spawn) -> None:
+    manager.legs["bento.vm.Call"] = lambda leg: say(leg, Exit(0, 0))
+    for words in (("--disposable",), ("--disposable=web", "--label", "red", "--netvm=none", "--fresh")):
+        assert spawn("run", *words, "--", "true").wait() == 0
+    assert manager.asked == [
+        "bento.vm.Call+qubes.VMExec+true dom0 'autostart=yes\\ndisposable=yes\\n'",
+        "bento.vm.Call+qubes.VMExec+true web 'autostart=yes\\nlabel=red\\nnetvm=none\\nfresh=yes\\ndisposable=yes\\n'",
+    ]
+
+
 def test_a_domain_that_is_missing_is_all_that_is_missed(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     assert bento("run") == 2
     sentence = "name the domain to run it in, or say --disposable, as in: bento run work -- ls -l"

@@ -1,19 +1,25 @@
-"""`bento completion bash`: the shell completes commands and domain names. It never starts the manager for that."""
+"""`bento completion bash`: the shell completes commands, options and domain names, and never starts the manager."""
 
 import argparse
 import json
+from collections.abc import Sequence
 
 from bento.cli.exits import Code, Failed
 from bento.cli.manager import Manager, request
-from bento.cli.verbs import VERBS
+from bento.cli.verbs import VERBS, parser_of
 
 BASH = """\
 _bento() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} verb=${{COMP_WORDS[1]}}
+    if [[ $COMP_CWORD -gt 1 && $word == -* ]]; then
+        COMPREPLY=($(compgen -W "$("$1" completion options "$verb" "${{COMP_WORDS[2]}}")" -- "$word"))
+        return
+    fi
     case $COMP_CWORD:$verb in
         1:*) COMPREPLY=($(compgen -W "{verbs}" -- "$word")) ;;
 {pairs}
         *:cp) COMPREPLY=($(compgen -f -- "$word") $(compgen -S : -W "$("$1" completion names)" -- "$word")) ;;
+        *:disp) COMPREPLY=($(compgen -f -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "$("$1" completion names)" -- "$word")) ;;
     esac
 }}
@@ -23,11 +29,19 @@ complete -F _bento bento
 
 def declare_completion(parser: argparse.ArgumentParser) -> None:
     parser.description = "Print a script for bash: put  source <(bento completion bash)  into your .bashrc."
-    parser.add_argument("what", choices=("bash", "names"), help="the script, or the domains' names, one a line")
+    what = "the script; the domains' names; the options of a command"
+    parser.add_argument("what", choices=("bash", "names", "options"), help=what)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="of one or two words; more are passed over")
 
 
 def completion(words: argparse.Namespace, manager: Manager) -> int:
-    print("\n".join(_names(manager)) if words.what == "names" else script(), end="")
+    match words.what:
+        case "names":
+            print("\n".join(_names(manager)), end="")
+        case "options":
+            print("\n".join(_options(words.command)), end="")
+        case _:
+            print(script(), end="")
     return Code.DONE
 
 
@@ -42,6 +56,17 @@ def script() -> str:
         if any(seconds)
     ]
     return BASH.format(verbs=" ".join(first), pairs="\n".join(pairs))
+
+
+def _options(words: Sequence[str]) -> list[str]:
+    """Those of the command that `words` begin with, in full length."""
+    name = next((name for name in (" ".join(words[:2]), *words[:1]) if name in VERBS), None)
+    if name is None:
+        return []
+    found: list[str] = []
+    for action in parser_of(name)._actions:  # argparse has no other way to ask
+        found += [option for option in action.option_strings if option.startswith("--")]
+    return found
 
 
 def _names(manager: Manager) -> list[str]:

@@ -78,7 +78,12 @@ def _declare_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
 
 
-declare_rm = declare_start = declare_kill = declare_pause = declare_unpause = _declare_names
+declare_rm = declare_kill = declare_pause = declare_unpause = _declare_names
+
+
+def declare_start(parser: argparse.ArgumentParser) -> None:
+    _declare_names(parser)
+    parser.add_argument("--fresh", action="store_true", help="boot them, also those that could go on from a seed")
 
 
 def rm(words: argparse.Namespace, manager: Manager) -> int:
@@ -88,8 +93,10 @@ def rm(words: argparse.Namespace, manager: Manager) -> int:
 def start(words: argparse.Namespace, manager: Manager) -> int:
     """A domain whose guest gave no answer is shown with the last lines of its console: there it says why."""
     names = list(dict.fromkeys(words.names))
+    how = "fresh=yes\n" if words.fresh else ""
+    asked = [request("admin.vm.Start", name, payload=how) for name in names]
     code = Code.DONE
-    for name, answer in zip(names, manager.ask_each([request("admin.vm.Start", name) for name in names]), strict=True):
+    for name, answer in zip(names, manager.ask_each(asked), strict=True):
         if isinstance(answer, Failed):
             say(answer.sentence)
             code = code or answer.code

@@ -22,6 +22,8 @@ class Code(IntEnum):
     """A call broke before its program could end."""
     REFUSED = 126
     """The policy says no."""
+    NOT_FOUND = 127
+    """The program, or the service, is not in the domain."""
     INTERRUPTED = 130
     """Ctrl-C."""
     CLOSED = 141

@@ -96,7 +96,7 @@ class Upload:
         return data
 
 
-class _Download:
+class Download:
     """The output of a call, written to a file within bounds."""
 
     def __init__(self, file: BinaryIO, limit: int, show: Callable[[int], None]) -> None:
@@ -125,7 +125,7 @@ class _Nothing:
         return b""
 
 
-class _Ignore:
+class Ignored:
     """Output of no interest."""
 
     def fileno(self) -> None:
@@ -144,7 +144,7 @@ def put(manager: Manager, source: Path, domain: DomainName, path: str, user: str
         )
         mode = f"{stat.S_IMODE(state.st_mode) & 0o777:o}"
         words = ["sh", "-c", PUT, "sh", path, mode, str(state.st_size), "yes" if force else "no"]
-        code = _carry(manager, domain, words, user, upload, _Ignore())
+        code = _carry(manager, domain, words, user, upload, Ignored())
     return _judge(code, domain, path)
 
 
@@ -159,9 +159,7 @@ def get(manager: Manager, domain: DomainName, path: str, user: str, target: Path
     aside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     try:
         with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, 0o666)) as file, Progress() as progress:
-            room = os.statvfs(aside.parent)
-            limit = max(room.f_bavail * room.f_frsize - SPARE, 0)
-            sink = _Download(file, limit, lambda done: progress.show(f"{domain}:{path}  {size(done)}"))
+            sink = Download(file, room(aside.parent), lambda done: progress.show(f"{domain}:{path}  {size(done)}"))
             code = _judge(_carry(manager, domain, ["sh", "-c", GET, "sh", path], user, _Nothing(), sink), domain, path)
             file.flush()
             os.fsync(file.fileno())
@@ -202,6 +200,12 @@ def why(error: OSError) -> str:
     import pwd
 
     return f"{said}, for the account {pwd.getpwuid(os.geteuid()).pw_name}"
+
+
+def room(directory: Path) -> int:
+    """Bytes that what a domain sends may take there."""
+    space = os.statvfs(directory)
+    return max(space.f_bavail * space.f_frsize - SPARE, 0)
 
 
 def open_regular(path: Path) -> BinaryIO:

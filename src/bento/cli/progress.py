@@ -18,8 +18,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._shown:
-            self._write("\r\x1b[K")
+        self.clear()
 
     def show(self, text: str, fraction: float | None = None) -> None:
         if not self._terminal:
@@ -31,6 +30,12 @@ class Progress:
             columns = 80
         self._write(f"\r{line[: columns - 1]}\x1b[K")
         self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away, until there is something to show again."""
+        if self._shown:
+            self._write("\r\x1b[K")
+        self._shown = False
 
     def _write(self, text: str) -> None:
         sys.stderr.write(text)

@@ -11,6 +11,7 @@ touched.
 import argparse
 import os
 
+from bento.cli.birth import birth, declare_birth
 from bento.cli.ends import Sink, call, command
 from bento.cli.exits import Code, Failed
 from bento.cli.leg import File, Leg
@@ -23,9 +24,11 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 def declare_run(parser: argparse.ArgumentParser) -> None:
-    options = "[--user USER] [--no-autostart] [--tty | --no-tty] [--no-filter]"
-    where = "(DOMAIN | --disposable[=TEMPLATE])"
-    parser.usage = f"{parser.prog} {options} {where} -- PROGRAM [ARGUMENT...]"
+    options, program = "[--user USER] [--tty | --no-tty] [--no-filter]", "-- PROGRAM [ARGUMENT...]"
+    where = "--disposable[=TEMPLATE] [--label LABEL] [--netvm DOMAIN] [--fresh]"
+    parser.usage = (
+        f"{parser.prog} {options} [--no-autostart] DOMAIN {program}\n       {parser.prog} {options} {where} {program}"
+    )
     parser.add_argument("domain", metavar="DOMAIN", nargs="?", default="")
     parser.add_argument(
         "--disposable",
@@ -34,6 +37,7 @@ def declare_run(parser: argparse.ArgumentParser) -> None:
         metavar="TEMPLATE",
         help="in a new disposable, which is gone with the program (made from the system's default_dispvm)",
     )
+    declare_birth(parser)
     parser.add_argument("words", nargs="*", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--user", "-u", metavar="USER", help="the account in the domain (its default user)")
     parser.add_argument("--no-autostart", action="store_true", help="do not start the domain if it is halted")
@@ -57,7 +61,7 @@ def run(words: argparse.Namespace, manager: Manager) -> int:
     if not words.program or words.words:
         raise Failed(f"put the program behind --, as in: bento run {domain} -- ls -l", Code.BAD_INPUT)
     terminal = words.tty if words.tty is not None else os.isatty(STDIN) and os.isatty(STDOUT)
-    settings = {"autostart": "no" if words.no_autostart else "yes"}
+    settings = {"autostart": "no" if words.no_autostart else "yes", **birth(words)}
     if words.disposable:
         settings["disposable"] = "yes"
     if words.user:

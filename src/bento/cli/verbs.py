@@ -9,6 +9,7 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NoReturn, cast
 
 from bento.cli.exits import Code, Failed
@@ -46,6 +47,7 @@ VERBS: dict[str, Verb] = {
     "template ls": Verb("templates", "ls", "list templates"),
     "template info": Verb("templates", "info", "show all about a template"),
     "template rm": Verb("templates", "rm", "remove a template"),
+    "disp open": Verb("opening", "disp_open", "open a file or a link in a disposable"),
     "disp seeds": Verb("disposables", "seeds", "list what disposables are forked from"),
     "policy check": Verb("policy", "check", "say what is odd about the policy"),
     "policy explain": Verb("policy", "explain", "say what the policy makes of a call, and why"),
@@ -88,19 +90,29 @@ def perform(words: Sequence[str], find_home: Callable[[], Home]) -> int:
         print(_overview(rest))
         return Code.DONE
     verb = VERBS[name]
-    module = importlib.import_module(f"bento.cli.{verb.module}")
-    declare = cast(Declare, getattr(module, f"declare_{verb.function}"))
-    act = cast(Perform, getattr(module, verb.function))
-    parser = Parser(prog=f"bento {name}", description=f"{verb.help[0].upper()}{verb.help[1:]}.", allow_abbrev=False)
+    parser = parser_of(name)
+    act = cast(Perform, getattr(_module(verb), verb.function))
     # What follows the first -- belongs to a program in the domain; argparse's own idea of -- differs by version.
     program: list[str] | None = None
     if name == "run" and "--" in rest:
         at = rest.index("--")
         rest, program = rest[:at], list(rest[at + 1 :])
-    declare(parser)
     parsed = parser.parse_args(rest)
     parsed.program = program
     return act(parsed, Manager(find_home(), launch=verb.launch))
+
+
+def parser_of(name: str) -> Parser:
+    """Of the verb's words."""
+    verb = VERBS[name]
+    parser = Parser(prog=f"bento {name}", description=f"{verb.help[0].upper()}{verb.help[1:]}.", allow_abbrev=False)
+    declare = cast(Declare, getattr(_module(verb), f"declare_{verb.function}"))
+    declare(parser)
+    return parser
+
+
+def _module(verb: Verb) -> ModuleType:
+    return importlib.import_module(f"bento.cli.{verb.module}")
 
 
 def _split(words: Sequence[str]) -> tuple[str, Sequence[str]]:
