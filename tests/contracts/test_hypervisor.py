@@ -105,6 +105,47 @@ def test_usage_counts_memory_and_the_work_of_the_guest(world: World, machine: Ma
         assert world.run(machine.usage()).cpu_ns > before.cpu_ns
 
 
+def test_a_machine_that_gives_memory_back_is_left_what_it_is_asked_to_make_do_with(world: World) -> None:
+    spec = dataclasses.replace(world.spec(), gives_back=True)
+    machine = started(world, spec)
+    with world.host(machine) as host:
+        assert (memory := world.run(machine.guest_memory()))
+        assert memory.actual == spec.memory_bytes
+        left = spec.memory_bytes - (64 << 20)
+        for wanted in (left, spec.memory_bytes):
+            world.run(machine.ask_for_memory(wanted))
+            world.run(until_left(machine, wanted))
+            assert shell(host, "echo still here").stdout == b"still here\n"
+    world.run(machine.kill())
+
+
+async def until_left(machine: Machine, wanted: int) -> None:
+    while (memory := await machine.guest_memory()) is None or memory.actual != wanted:  # noqa: ASYNC110  # nothing tells
+        await asyncio.sleep(0.05)
+
+
+def test_one_that_gives_nothing_back_is_not_asked_to(world: World, machine: Machine) -> None:
+    assert world.run(machine.guest_memory()) is None
+    with pytest.raises(Unavailable):
+        world.run(machine.ask_for_memory(64 << 20))
+
+
+def test_what_is_written_to_scratch_disks_is_counted_as_memory(world: World, machine: Machine) -> None:
+    spec = world.spec()
+    scratch = dataclasses.replace(
+        spec, disks=tuple(disk if disk.read_only else dataclasses.replace(disk, scratch=True) for disk in spec.disks)
+    )
+    other = started(world, scratch)
+    with world.host(other) as host:
+        before = world.run(other.disk_usage())
+        assert shell(host, "dd if=/dev/urandom of=$HOME/big bs=1M count=8 && sync").code == 0
+        after = world.run(other.disk_usage())
+        assert after.memory_bytes - before.memory_bytes >= 8 << 20
+        assert after.written_bytes - before.written_bytes >= 8 << 20
+    world.run(other.kill())
+    assert world.run(machine.disk_usage()).memory_bytes == 0, "its volumes lie on disk"
+
+
 def test_two_machines_share_nothing(world: World, machine: Machine) -> None:
     other = started(world, world.spec("bank"))
     with world.host(machine) as here, world.host(other) as there:

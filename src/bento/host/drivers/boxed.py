@@ -199,25 +199,48 @@ def connect(path: Path) -> socket.socket:
 async def usage_of(pids: Iterable[int]) -> MachineUsage:
     """The sum over processes; those that have ended count nothing."""
     # The kernel walks the page tables for it, which takes milliseconds.
-    used = await asyncio.to_thread(lambda: [_usage(pid) for pid in pids])
-    return MachineUsage(sum(each.memory_bytes for each in used), sum(each.cpu_ns for each in used))
+    return await asyncio.to_thread(lambda: _sum([_usage(pid) for pid in pids]))
+
+
+def _sum(used: Sequence[MachineUsage]) -> MachineUsage:
+    return MachineUsage(
+        sum(each.resident_bytes for each in used),
+        sum(each.cpu_ns for each in used),
+        _known_sum(each.proportional_bytes for each in used),
+        _known_sum(each.shared_bytes for each in used),
+    )
+
+
+def _known_sum(counts: Iterable[int | None]) -> int | None:
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)
 
 
 def _usage(pid: int) -> MachineUsage:
     try:
         # proc(5): after the name in parentheses, fields 14 to 17 are the ticks of the process and its children.
         ticks = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
-        return MachineUsage(_memory(pid), ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+        cpu_ns = ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        try:
+            sizes = _sizes(f"/proc/{pid}/smaps_rollup")
+        except PermissionError:
+            sizes = _sizes(f"/proc/{pid}/status")
+            return MachineUsage(sizes.get("VmRSS", 0), cpu_ns)
+        shared = sizes.get("Shared_Clean", 0) + sizes.get("Shared_Dirty", 0)
+        return MachineUsage(sizes.get("Rss", 0), cpu_ns, sizes.get("Pss", 0), shared)
     except (FileNotFoundError, ProcessLookupError):
-        return MachineUsage(0, 0)
+        return MachineUsage(0, 0, 0, 0)
 
 
-def _memory(pid: int) -> int:
-    try:
-        rollup, field = Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss:"
-    except PermissionError:
-        rollup, field = Path(f"/proc/{pid}/status").read_text(), "VmRSS:"
-    return next((int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith(field)), 0)
+def _sizes(path: str) -> dict[str, int]:
+    """The lines `Name:   123 kB` of a file of proc(5), in bytes."""
+    found = {}
+    for line in Path(path).read_text(errors="replace").splitlines():
+        name, _, rest = line.partition(":")
+        match rest.split():
+            case [count, "kB"]:
+                found[name] = int(count) << 10
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Machines:
             cmdline=self._templates.cmdline(version) + (f" {ROOT_KEPT}" if _keeps_root(record) else ""),
             disks=disks,
             image=seed.image if seed else None,
+            gives_back=seed is None,
         )
 
     async def prepare_seed(

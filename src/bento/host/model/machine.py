@@ -62,6 +62,11 @@ class MachineSpec:
     """Where its RAM is to lie, so that it can be saved; None: nowhere that has a name."""
     image: Image | None = None
     """Where to go on from, with memory of its own, in place of a boot."""
+    gives_back: bool = False
+    """It has a balloon: what its guest frees goes back to the host, and the guest can be asked for more.
+
+    Not for what others go on from, nor for those: their memory lies in a file that is theirs together.
+    """
 
 
 class MachineState(StrEnum):
@@ -72,7 +77,36 @@ class MachineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MachineUsage:
-    """What a machine costs the host now: resident memory in bytes (PSS where the kernel says), CPU in nanoseconds."""
+    """What a machine costs the host now, as the kernel counts it: bytes of memory, and nanoseconds of processor."""
 
-    memory_bytes: int
+    resident_bytes: int
+    """All that is mapped and there (RSS): what two machines share is in both."""
     cpu_ns: int
+    proportional_bytes: int | None = None
+    """The same with its part only of what it shares (PSS); None where the kernel does not tell us."""
+    shared_bytes: int | None = None
+    """What of it another process maps, too."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The one figure for a person: what the host would have more without it, or somewhat more than that."""
+        return self.resident_bytes if self.proportional_bytes is None else self.proportional_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """Of all its volumes: bytes that the guest wrote in this run; and of the host's memory, those that lie there."""
+
+    written_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestMemory:
+    """What a guest has of the memory that it was given, in bytes; and, as it says itself, how much of it lies idle.
+
+    A guest may say what it likes: nothing but its own share may follow from it.
+    """
+
+    actual: int
+    untrusted_available: int | None

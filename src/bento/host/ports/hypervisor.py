@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from bento.host.model.machine import Accelerator, Image, MachineSpec, MachineState, MachineUsage
+from bento.host.model.machine import Accelerator, DiskUsage, GuestMemory, Image, MachineSpec, MachineState, MachineUsage
 
 
 class Machine(Protocol):
@@ -57,6 +57,19 @@ class Machine(Protocol):
         ...
 
     async def usage(self) -> MachineUsage: ...
+
+    async def disk_usage(self) -> DiskUsage: ...
+
+    async def guest_memory(self) -> GuestMemory | None:
+        """None for a machine that gives nothing back."""
+        ...
+
+    async def ask_for_memory(self, left: int) -> None:
+        """Have the guest make do with `left` bytes, or more again; it gets there in its own time, or not at all.
+
+        Raises `Unavailable` for a machine that gives nothing back.
+        """
+        ...
 
 
 class Hypervisor(Protocol):

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from bento.host.drivers.boxed import Mark, read_mark
-from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes
+from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes, shape
 from bento.host.drivers.qemu.confine import Owners, SubUsers, confined, sub_users
 from bento.host.model.machine import Accelerator, Disk, MachineSpec
 from bento.wire.names import DomainName
@@ -59,6 +59,31 @@ def test_a_machine_that_boots_can_be_saved() -> None:
     (memory,) = [value for value in after("-object", argv()) if value.startswith("memory-backend-file")]
     assert "share=on" in memory
     assert "-incoming" not in argv()
+
+
+def test_what_gives_memory_back_differs_in_its_last_device_only() -> None:
+    with_balloon = qemu_argv(
+        "/usr/bin/qemu",
+        dataclasses.replace(SPEC, gives_back=True),
+        FDS,
+        home="c0ffee",
+        accelerator=Accelerator.TCG,
+        tsc_khz=2_100_000,
+    )
+    assert with_balloon[: len(argv())] == argv(), "all else has the same place in both"
+    (balloon,) = after("-device", with_balloon[len(argv()) :])
+    assert "free-page-reporting=on" in balloon
+    assert "balloon" not in " ".join(argv())
+
+
+def test_another_balloon_is_another_shape() -> None:
+    assert "balloon" in shape(Accelerator.TCG)
+
+
+def test_disks_that_lie_in_memory_can_be_told_from_the_others() -> None:
+    scratch = dataclasses.replace(SPEC, disks=(SPEC.disks[0], dataclasses.replace(SPEC.disks[1], scratch=True)))
+    words = qemu_argv("qemu", scratch, FDS, home="a", accelerator=Accelerator.TCG, tsc_khz=None)
+    assert [value.split(",")[1] for value in after("-blockdev", words)] == ["node-name=disk0", "node-name=scratch1"]
 
 
 def test_qemu_gets_no_network_and_no_display() -> None:

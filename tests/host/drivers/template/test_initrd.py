@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.host.drivers.template.initrd import Archive, build_initrd, module_order
+from bento.host.drivers.template.initrd import BOOT_MODULES, Archive, build_initrd, module_order
 
 DEP = """kernel/fs/erofs/erofs.ko: kernel/lib/libcrc32c.ko
 kernel/lib/libcrc32c.ko:
@@ -102,7 +102,7 @@ def test_a_driver_that_the_kernel_lacks_is_named() -> None:
 
 
 def test_the_script_can_load_the_drivers_in_the_order_of_their_names(tmp_path: Path) -> None:
-    wanted = ("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_console", "erofs", "overlay", "ext4")
+    wanted = BOOT_MODULES
     (tmp_path / "modules.builtin").write_text("")
     (tmp_path / "modules.dep").write_text("".join(f"{name}.ko: zz_{name}.ko\nzz_{name}.ko:\n" for name in wanted))
     for name in wanted:
@@ -114,9 +114,7 @@ def test_the_script_can_load_the_drivers_in_the_order_of_their_names(tmp_path: P
 
 
 def test_the_init_script_finds_every_program_it_calls(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "modules.builtin").write_text(
-        "crc32c_generic.ko virtio_pci.ko virtio_blk.ko virtio_console.ko erofs.ko overlay.ko ext4.ko"
-    )
+    (tmp_path / "modules.builtin").write_text(" ".join(f"{name}.ko" for name in BOOT_MODULES))
     (tmp_path / "modules.dep").write_text("")
     script = (tree / "src/bento/guest/boot/initrd-init").read_text()
     programs = {each.name for each in unpack(build_initrd(tmp_path, b"", script.encode()))}

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +20,15 @@ from bento.host.drivers.boxed import Box, Mark, Said, connect, find_boxes, kill_
 from bento.host.drivers.fake.machine import RUN_DIR
 from bento.host.drivers.template.tree import add_settings, declared
 from bento.host.model.errors import Unavailable
-from bento.host.model.machine import Accelerator, Image, MachineSpec, MachineState, MachineUsage
+from bento.host.model.machine import (
+    Accelerator,
+    DiskUsage,
+    GuestMemory,
+    Image,
+    MachineSpec,
+    MachineState,
+    MachineUsage,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +38,9 @@ PYTHON = os.path.realpath(sys.executable)
 STOPPED, WAITING = "T", "D"
 CHANNEL = "channel.sock"
 CONSOLE = "console.sock"
+BALLOON = "balloon"
+"""The file that holds what it is left of its memory, in bytes."""
+IN_MEMORY = "scratch"
 
 
 class FakeMachine:
@@ -78,6 +90,23 @@ class FakeMachine:
     async def usage(self) -> MachineUsage:
         return await usage_of(_members(self._pid))
 
+    async def disk_usage(self) -> DiskUsage:
+        """Its volumes are its directory; they lie in memory where it was given scratch disks."""
+        written = sum(map(_size_on_disk, (self._run_dir / "guest").rglob("*")))
+        return DiskUsage(written, written if (self._run_dir / IN_MEMORY).exists() else 0)
+
+    async def guest_memory(self) -> GuestMemory | None:
+        """All but what it was asked for; it says that half of that lies idle."""
+        with suppress(FileNotFoundError):
+            actual = int((self._run_dir / BALLOON).read_text())
+            return GuestMemory(actual, actual // 2)
+        return None
+
+    async def ask_for_memory(self, left: int) -> None:
+        if not (self._run_dir / BALLOON).exists():
+            raise Unavailable("the pretended machine gives nothing back")
+        (self._run_dir / BALLOON).write_text(str(left))
+
     async def _stop(self, stopped: bool) -> None:
         number = signal.SIGSTOP if stopped else signal.SIGCONT
         told: set[int] = set()
@@ -123,6 +152,12 @@ class FakeHypervisor:
             log.info("%s goes on from an image", spec.name)
         if spec.memory_file:
             spec.memory_file.touch(exist_ok=False)
+        for name in (BALLOON, IN_MEMORY):
+            (spec.run_dir / name).unlink(missing_ok=True)
+        if spec.gives_back:
+            (spec.run_dir / BALLOON).write_text(str(spec.memory_bytes))
+        if any(disk.scratch for disk in spec.disks):
+            (spec.run_dir / IN_MEMORY).touch()
         said = Said()
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
@@ -211,6 +246,13 @@ def _members(pid: int) -> list[int]:
             if os.stat(f"/proc/{name}/ns/pid").st_ino == namespace:
                 found.append(int(name))
     return found
+
+
+def _size_on_disk(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        return status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
+    return 0
 
 
 def _is_stopped(pid: int) -> bool:

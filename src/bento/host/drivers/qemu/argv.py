@@ -23,6 +23,15 @@ CHANNEL_PORT = "org.bento.channel"
 ROOT_PORTS = 6
 """Slots for what is plugged into a running machine. Each reserves a window that the shared memory of a device fits."""
 
+SCRATCH = "scratch"
+"""What the block nodes are named by that lie in memory; the others are named `disk`."""
+
+BALLOON = "balloon"
+"""The id of the device that memory is given back through."""
+
+STATS_SECONDS = 10
+"""How often a guest says what it does with its memory: seldom enough to let it sleep."""
+
 MEBIBYTE = 1 << 20
 
 
@@ -52,7 +61,9 @@ def shape(accelerator: Accelerator) -> str:
         Disk(Path(name), read_only) for name, read_only in (("a", True), ("b", False), ("c", False), ("d", True))
     )
     nowhere = Path("/")
-    spec = MachineSpec(UUID(int=0), DomainName("any"), nowhere, 1, MEBIBYTE, 1, nowhere, nowhere, "", disks)
+    spec = MachineSpec(
+        UUID(int=0), DomainName("any"), nowhere, 1, MEBIBYTE, 1, nowhere, nowhere, "", disks, gives_back=True
+    )
     fds = Fds(0, 0, 0, (0,) * len(disks), 0, 0, 0, state=0)
     return " ".join(qemu_argv("qemu", spec, fds, home="", accelerator=accelerator, tsc_khz=None))
 
@@ -78,6 +89,7 @@ def qemu_argv(
         *_disks(spec, fds),
         *("-device", "virtio-rng-pci"),
         *_root_ports(),
+        *(_balloon() if spec.gives_back else ()),
     ]
 
 
@@ -139,10 +151,18 @@ def _disks(spec: MachineSpec, fds: Fds) -> list[str]:
         # Blocks that the guest discards or zeroes go back to the host: a volume is as large as what is in it.
         access = "read-only=on" if disk.read_only else "read-only=off,discard=unmap,detect-zeroes=unmap"
         file = f"file.driver=file,file.aio=threads,file.filename=/dev/fdset/{number}"
+        node = f"{SCRATCH if disk.scratch else 'disk'}{number}"
         argv += ["-add-fd", f"fd={fd},set={number}"]
-        argv += ["-blockdev", f"driver=raw,node-name=disk{number},{access},{file}"]
-        argv += ["-device", f"virtio-blk-pci,drive=disk{number}"]
+        argv += ["-blockdev", f"driver=raw,node-name={node},{access},{file}"]
+        argv += ["-device", f"virtio-blk-pci,drive={node}"]
     return argv
+
+
+def _balloon() -> list[str]:
+    """Last, so that all else has the same place on the bus with it and without."""
+    # A guest that runs short takes back what it was asked for, before it ends a program of its own.
+    device = f"virtio-balloon-pci,id={BALLOON},free-page-reporting=on,deflate-on-oom=on"
+    return ["-device", f"{device},guest-stats-polling-interval={STATS_SECONDS}"]
 
 
 def _root_ports() -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from uuid import UUID
 
 from bento.host.drivers.boxed import Box, Said, connect, usage_of
-from bento.host.drivers.qemu import qmp, saving
+from bento.host.drivers.qemu import memory, qmp, saving
 from bento.host.model.errors import Unavailable
-from bento.host.model.machine import MachineState, MachineUsage
+from bento.host.model.machine import DiskUsage, GuestMemory, MachineState, MachineUsage
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,17 @@ class QemuMachine:
 
     async def usage(self) -> MachineUsage:
         return await usage_of([self._pid])
+
+    async def disk_usage(self) -> DiskUsage:
+        async with qmp.session(self._run_dir / QMP, deadline=self._patience) as words:
+            return await memory.disk_usage(words)
+
+    async def guest_memory(self) -> GuestMemory | None:
+        async with qmp.session(self._run_dir / QMP, deadline=self._patience) as words:
+            return await memory.guest_memory(words)
+
+    async def ask_for_memory(self, left: int) -> None:
+        await qmp.execute(self._run_dir / QMP, "balloon", {"value": left}, deadline=self._patience)
 
     async def _tell(self, command: str) -> None:
         await qmp.execute(self._run_dir / QMP, command, deadline=self._patience)

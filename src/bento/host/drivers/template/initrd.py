@@ -15,7 +15,9 @@ from pathlib import Path, PurePosixPath
 
 #: What must be in memory before the root can be mounted. `crc32c` first: erofs asks for it when it mounts, and
 #: without it the mount fails with nothing but "Invalid argument" (the lab met this with the generic kernel).
-BOOT_MODULES = ("crc32c_generic", "virtio_pci", "virtio_blk", "virtio_console", "erofs", "overlay", "ext4")
+BOOT_MODULES = (
+    "crc32c_generic", "virtio_pci", "virtio_blk", "virtio_console", "virtio_balloon", "erofs", "overlay", "ext4",
+)  # fmt: skip
 
 BUSYBOX_APPLETS = (
     "chroot", "cmp", "cp", "insmod", "ln", "mkdir", "mount", "mv", "od", "sh", "sleep", "switch_root",

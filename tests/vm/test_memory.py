@@ -1,0 +1,52 @@
+"""Memory that a guest frees comes back to the host; what the host then knows of its machines."""
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from bento.host.ports.hypervisor import Machine
+from tests.contracts.machines import World, shell, world_of
+
+pytestmark = pytest.mark.vm
+
+FREED = 120 << 20
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with world_of("qemu") as made:
+        yield made
+
+
+def test_memory_that_a_guest_frees_comes_back_to_the_host(world: World) -> None:
+    machine = world.run(world.driver().launch(dataclasses.replace(world.spec(), gives_back=True)))
+    with world.host(machine) as host:
+        before = resident(world, machine)
+        assert shell(host, "head -c 160M /dev/urandom >/dev/shm/filled").code == 0
+        full = resident(world, machine)
+        assert full - before > FREED
+        assert shell(host, "rm /dev/shm/filled").code == 0
+        world.run(until_below(machine, full - FREED))
+        assert shell(host, "echo still here").stdout == b"still here\n"
+    world.run(machine.kill())
+
+
+async def until_below(machine: Machine, count: int) -> None:
+    while (await machine.usage()).resident_bytes >= count:  # noqa: ASYNC110  # nothing tells
+        await asyncio.sleep(0.1)
+
+
+def resident(world: World, machine: Machine) -> int:
+    return world.run(machine.usage()).resident_bytes
+
+
+def test_the_kernel_tells_what_machines_of_other_users_share(world: World) -> None:
+    """QEMU runs as a user that is not ours, but in a user namespace that we made (user_namespaces(7))."""
+    machine = world.run(world.driver().launch(world.spec()))
+    usage = world.run(machine.usage())
+    assert usage.proportional_bytes is not None
+    assert usage.shared_bytes is not None
+    assert 0 < usage.proportional_bytes <= usage.resident_bytes
+    world.run(machine.kill())
