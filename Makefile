@@ -6,7 +6,7 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 AS_USER = $(PYTHON) -B scripts/as_user.py
 PYTEST = $(AS_USER) python -m pytest
 
-.PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc tcb fuzz soak lock clean
+.PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc bench-disposable tcb fuzz soak lock clean
 
 help:
 	@echo 'make demo        build a template if there is none, start five domains, show what they can and cannot do'
@@ -14,7 +14,7 @@ help:
 	@echo 'make test        lint, every test, the coverage gate (what CI runs)'
 	@echo 'make check       lint and the tests that need no virtual machine'
 	@echo 'make lint        ruff, mypy, import-linter'
-	@echo 'make bench       all benches; bench-start and bench-rpc run one'
+	@echo 'make bench       all benches; bench-start, bench-rpc and bench-disposable run one'
 	@echo 'make tcb         which files read what a guest wrote, process by process, and how many lines they are'
 	@echo 'make fuzz        every fuzz target for SECONDS (600) each; figures in bench/results/fuzz.json'
 	@echo 'make soak        the tests that run for an hour and more'
@@ -46,9 +46,9 @@ check: lint
 soak: setup
 	$(PYTEST) -m soak -o timeout=0
 
-bench: bench-start bench-rpc
+bench: bench-start bench-rpc bench-disposable
 
-bench-start bench-rpc: bench-%: setup
+bench-start bench-rpc bench-disposable: bench-%: setup
 	@$(AS_USER) python -m bench.$*; status=$$?; $(PYTHON) -B scripts/place.py collect; exit $$status
 
 tcb: setup

@@ -38,10 +38,10 @@ SLOW = (
 
 def main() -> int:
     arguments = _parse(sys.argv[1:])
-    return daemon.run(_prepare, arguments.ready_fd)
+    return daemon.run(prepare, arguments.ready_fd)
 
 
-async def _prepare(places: Places, notices: Notices) -> Drivers:
+async def prepare(places: Places, notices: Notices) -> Drivers:
     return Drivers(
         store=SqliteStore(places.database),
         storage=FileStorage(),
