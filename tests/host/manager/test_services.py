@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from bento.host.manager.boxes import SPARES
 from bento.host.manager.services import MAX_AT_ONCE
 from bento.wire.rpc import ExitCode
 from tests.crash.invariants import eventually
-from tests.host.manager.home import PATIENCE, Home, Leg, Outcome, new_home
+from tests.host.manager.home import PATIENCE, Home, Leg, Outcome, end_process, new_home
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def test_a_service_that_closes_its_input_still_gets_its_output_through(two: Home
 
 
 def test_what_a_service_leaves_behind_is_ended_with_the_call(two: Home) -> None:
-    assert said(two, "test.Daemon", "sleep 1000 >/dev/null 2>&1 & echo started") == "started\n"
-    eventually(lambda: none_of(two, "qubes-rpc/test.Daemon"))
+    assert said(two, "test.Daemon", "sleep 31415 >/dev/null 2>&1 & echo started") == "started\n"
+    eventually(lambda: none_of(two, "sleep 31415"))
 
 
 # ---- hostile callers -----------------------------------------------------------------------------
@@ -92,15 +93,15 @@ def test_a_caller_that_never_reads_holds_up_nobody_and_takes_its_service_along(t
     with calling(two, "random", "test.Flood") as leg:
         assert leg.sock.recv(1, socket.MSG_PEEK)
         assert two.run_from("work", "dom0", "qubes.GetDate").code == 0
-        assert two.running("qubes-rpc/test.Flood")
-    eventually(lambda: none_of(two, "qubes-rpc/test.Flood"))
+        assert two.running("cat /dev/zero")
+    eventually(lambda: none_of(two, "cat /dev/zero"))
 
 
 def test_a_caller_that_hangs_up_ends_a_service_that_does_not_listen(two: Home) -> None:
     serve(two, "test.Stubborn", "trap '' HUP TERM INT PIPE; echo here; while :; do sleep 1000; done")
     with calling(two, "random", "test.Stubborn") as leg:
         assert leg.sock.recv(1, socket.MSG_PEEK)
-    eventually(lambda: none_of(two, "qubes-rpc/test.Stubborn"))
+    eventually(lambda: none_of(two, "/bin/sh /etc/qubes-rpc/test.Stubborn"))
 
 
 def test_a_caller_that_never_closes_has_so_many_calls_and_others_have_theirs(two: Home) -> None:
@@ -115,22 +116,105 @@ def test_a_caller_that_never_closes_has_so_many_calls_and_others_have_theirs(two
         assert two.run_from("work", "dom0", "qubes.GetDate").code == 0
         assert not select.select([last.sock], [], [], 0)[0], "more are served at once than may be"
         held.pop_all().close()
-    eventually(lambda: none_of(two, "qubes-rpc/test.Wait"))
+    eventually(lambda: none_of(two, "/bin/sh /etc/qubes-rpc/test.Wait"))
     assert two.run_from("random", "dom0", "qubes.GetDate").code == 0
 
 
-def test_a_manager_that_is_killed_takes_the_services_along() -> None:
+# ---- boxes made ahead ----------------------------------------------------------------------------
+
+
+def waiting(home: Home, service: str = "") -> list[int]:
+    """Boxes, from outside, that are for one call of a service and wait for it or serve it."""
+    return [pid for pid in home.running(f"--control-fd 0 /etc/qubes-rpc/{service}") if is_child(pid, home.pid)]
+
+
+def is_child(pid: int, parent: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1]) == parent
+    return False
+
+
+def wait_for_boxes(home: Home, expected: dict[str, int]) -> None:
+    def they_wait() -> None:
+        assert {service: len(waiting(home, service)) for service in expected} == expected
+        assert len(waiting(home)) == sum(expected.values())
+
+    eventually(they_wait)
+
+
+@pytest.fixture
+def alone() -> Iterator[Home]:
+    """Nobody has called anything of the host yet; `random` may."""
     with new_home() as home:
         home.start_manager()
         home.build()
         home.create("random")
         home.start("random")
         home.policy("* * @anyvm @adminvm allow\n")
-        serve(home, "test.Held", "echo here; cat")
-        with calling(home, "random", "test.Held") as leg:
-            assert leg.sock.recv(1, socket.MSG_PEEK)
-            home.kill_manager()
-        eventually(lambda: none_of(home, "qubes-rpc/test.Held"))
+        yield home
+
+
+def test_a_box_is_made_ahead_for_each_of_the_last_calls(alone: Home) -> None:
+    assert not waiting(alone), "nobody has called anything"
+    serve(alone, "test.One", "exit 0")
+    serve(alone, "test.Two", "exit 0")
+    assert alone.run_from("random", "dom0", "test.Nothing").code == ExitCode.NOT_FOUND
+    alone.run_from("random", "dom0", "test.One")
+    wait_for_boxes(alone, {"test.One": 1})
+    for _ in range(SPARES):
+        alone.run_from("random", "dom0", "test.One")
+    wait_for_boxes(alone, {"test.One": SPARES})
+    alone.run_from("random", "dom0", "test.Two")
+    wait_for_boxes(alone, {"test.One": SPARES - 1, "test.Two": 1})
+    alone.stop_manager()
+    eventually(lambda: none_of(alone, "/etc/qubes-rpc/test.One"))
+
+
+def test_a_box_serves_one_call_and_is_gone(alone: Home) -> None:
+    serve(alone, "test.One", "cat")
+    alone.run_from("random", "dom0", "test.One")
+    wait_for_boxes(alone, {"test.One": 1})
+    (ahead,) = waiting(alone)
+    with calling(alone, "random", "test.One") as leg:
+        leg.write(b"x")
+        assert leg.sock.recv(1, socket.MSG_PEEK), "it is served"
+        assert waiting(alone) == [ahead], "by the box that was made ahead"
+    wait_for_boxes(alone, {"test.One": 2})
+    assert ahead not in waiting(alone)
+
+
+def test_a_box_is_not_used_for_a_file_that_took_the_place_of_its_own(alone: Home) -> None:
+    path = serve(alone, "test.One", "echo old")
+    assert alone.run_from("random", "dom0", "test.One").stdout == b"old\n"
+    wait_for_boxes(alone, {"test.One": 1})
+    path.unlink()
+    assert alone.run_from("random", "dom0", "test.One").code == ExitCode.NOT_FOUND
+    serve(alone, "test.One", "echo new")
+    assert alone.run_from("random", "dom0", "test.One").stdout == b"new\n"
+
+
+def test_a_call_that_finds_its_box_killed_gets_another(alone: Home) -> None:
+    serve(alone, "test.Spare", "exit 0")
+    alone.run_from("random", "dom0", "test.Spare")
+    wait_for_boxes(alone, {"test.Spare": 1})
+    for pid in waiting(alone):
+        end_process(pid)
+    eventually(lambda: none_of(alone, "/etc/qubes-rpc/test.Spare"))
+    assert alone.run_from("random", "dom0", "test.Spare").code == 0
+
+
+def test_a_manager_that_is_killed_takes_its_boxes_along(alone: Home) -> None:
+    serve(alone, "test.Held", "echo here; cat")
+    alone.run_from("random", "dom0", "test.Held")
+    wait_for_boxes(alone, {"test.Held": 1})
+    with calling(alone, "random", "test.Held") as leg, calling(alone, "random", "test.Held") as other:
+        assert leg.sock.recv(1, socket.MSG_PEEK)
+        assert other.sock.recv(1, socket.MSG_PEEK)
+        alone.kill_manager()
+    eventually(lambda: none_of(alone, "/etc/qubes-rpc/test.Held"))
+
+
+# ---- what it is told -----------------------------------------------------------------------------
 
 
 def test_a_service_is_told_of_its_call_as_the_field_tells_it(two: Home) -> None:
@@ -232,6 +316,9 @@ def test_a_service_has_a_home_of_its_own_that_is_gone_with_the_call(two: Home) -
         "libc(ctypes.CDLL(None, use_errno=True).unshare(0x10000000))",
         "libc(ctypes.CDLL(None, use_errno=True).mount(b'x', b'/tmp', b'tmpfs', 0, None))",
         "libc(ctypes.CDLL(None, use_errno=True).ptrace(16, os.getppid(), 0, 0))",
+        "open(f'/proc/{{os.getppid()}}/mem', 'r+b', 0)",
+        "os.readlink(f'/proc/{{os.getppid()}}/fd/0')",
+        "libc(ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(os.getppid()), 0, 0))",
         "os.kill(os.getppid(), 9)",
         "open('/tmp/large', 'wb', 0).write(bytes(64 << 20)); open('/tmp/larger', 'wb', 0).write(b'x')",
         "[os.fork() or (os.closerange(0, 9), signal.pause()) for _ in range(400)]",

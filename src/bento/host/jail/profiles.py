@@ -9,9 +9,10 @@ import os
 from dataclasses import dataclass
 
 from bento.host.jail.limits import Limits
-from bento.host.jail.seccomp import NUMBERS, compile_filter, compile_sieve, install
+from bento.host.jail.seccomp import NUMBERS, compile_filter, compile_sieve, install, prctl
 
 MIB = 1 << 20
+PR_SET_DUMPABLE = 4
 MACHINE = os.uname().machine  # read here: a process that is confined a second time may not ask any more
 
 
@@ -42,6 +43,7 @@ def confine(profile: Profile) -> None:
 
 def restrain() -> None:
     """What holds for a service of the admin domain and the process beside it, from before the service is started."""
+    prctl(PR_SET_DUMPABLE, 0)  # of this process, not of what it starts: that has no way into its memory and files
     SERVICE.apply()
     install(compile_sieve(MACHINE, NOT_FOR_SERVICES))
 
@@ -147,7 +149,7 @@ NOT_FOR_SERVICES = frozenset(
         # reach AF_VSOCK, which leads to whatever machine the host itself runs in.
         "socket",
         # Reach into other processes.
-        *("ptrace", "process_vm_readv", "process_vm_writev"),
+        *("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd"),
         # Change its world, or find a soft spot in the kernel.
         *("mount", "pivot_root", "chroot", "unshare", "setns", "open_by_handle_at"),
         *("fsopen", "fsconfig", "fsmount", "move_mount", "open_tree", "mount_setattr"),

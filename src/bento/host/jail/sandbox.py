@@ -52,9 +52,8 @@ def service_argv(
     python_home: PurePosixPath,
     package: PurePosixPath,
     program: PurePosixPath,
-    leg_fd: int,
 ) -> list[str]:
-    """The command line of one call of a service: `program` is its file on the host, `leg_fd` stays open in the box."""
+    """The command line of one call of a service: `program` is its file on the host, stdin the manager's socket."""
     inside = SERVICES / program.name
     return [
         *_empty(bwrap, python_home, package),
@@ -68,7 +67,7 @@ def service_argv(
         *("--remount-ro", "/"),
         "--",
         *_python(python, "bento.host.service"),
-        *("--leg-fd", str(leg_fd), str(inside)),
+        *("--control-fd", "0", str(inside)),
     ]
 
 

@@ -76,6 +76,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "openat": (257, 56),
     "openat2": (437, 437),
     "perf_event_open": (298, 241),
+    "pidfd_getfd": (438, 438),
     "pidfd_open": (434, 434),
     "pivot_root": (155, 41),
     "prctl": (157, 167),

@@ -75,8 +75,8 @@ def nursery_argv(control_fd: int) -> list[str]:
     return sandbox.nursery_argv(bwrap=_bwrap("brokers"), **_code(), control_fd=control_fd)
 
 
-def service_argv(program: Path, leg_fd: int) -> list[str]:
-    return sandbox.service_argv(bwrap=_bwrap("services"), **_code(), program=PurePosixPath(program), leg_fd=leg_fd)
+def service_argv(program: Path) -> list[str]:
+    return sandbox.service_argv(bwrap=_bwrap("services"), **_code(), program=PurePosixPath(program))
 
 
 def _bwrap(who: str) -> PurePosixPath:

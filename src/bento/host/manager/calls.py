@@ -177,7 +177,7 @@ class Calls:
             return ExitCode.NOT_FOUND
         contract = self._contracts.table(call.service)
         request = Open(call.service, call.argument, call.source, call.target, "", 0, 0, contract=contract)
-        return await self._services.open(program, request)
+        return await self._services.open(program, request, self._report(call, ADMIN))
 
     async def _open_new(
         self,
@@ -244,7 +244,7 @@ class Calls:
                 return callers
         raise Unavailable(f"the channel to '{target}' was lost again and again; see 'bento logs {target}'")
 
-    def _report(self, call: Call, target: DomainName, over: OnOver | None) -> OnOver:
+    def _report(self, call: Call, target: DomainName, over: OnOver | None = None) -> OnOver:
         """Hears that a call with a contract is over, tells who broke that, and passes it on."""
 
         def is_over(blame: Blame, sentence: str) -> None:

@@ -81,8 +81,8 @@ class Drivers:
     builder: TemplateBuilder
     nursery: Callable[[int], list[str]]
     """The command line of the brokers' nursery, whose control socket is the given file number."""
-    service: Callable[[Path, int], list[str]]
-    """The command line of one call of a service of the admin domain: its file, and the file number of its leg."""
+    service: Callable[[Path], list[str]]
+    """The command line of one call of a service of the admin domain, which lies in that file."""
     doctor: Callable[[], Awaitable[list[dict[str, object]]]]
 
 

@@ -1,4 +1,4 @@
-"""Services of the admin domain: found here, run elsewhere. Each call has a process of its own, in a box (`jail`).
+"""Services of the admin domain: found here, run elsewhere. Each call has a process of its own, in a box (`boxes.py`).
 
 The process reads the calling guest's frames, so it is treated like a broker: it
 gets the leg and the service's file and nothing else, what it says is shown as
@@ -12,15 +12,18 @@ import os
 import select
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import bento
+from bento.host.manager.boxes import Argv, Box, Boxes
+from bento.host.manager.brokers import OnOver
 from bento.host.manager.reports import Reports
 from bento.host.model.errors import Unavailable
-from bento.wire.control import Open, encode_packet
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, ascii_only
+from bento.wire.contract import BROKEN
+from bento.wire.control import Open
+from bento.wire.names import DomainName, ServiceArgument, ServiceName
 
 SHIPPED = Path(bento.__file__).parent / "host/service/rpc"
 """What Bento brings; a file of the person's of the same name comes first."""
@@ -33,18 +36,12 @@ NAME_MAX = 255
 END_SECONDS = 5.0
 """How long a process has to end when its caller has hung up."""
 
-MAX_COMPLAINT = 500
-"""Bytes of what a process says at its end."""
-
-Argv = Callable[[Path, int], list[str]]
-"""The command line of one call: the service's file, and the number under which the leg is open."""
-
 
 class Services:
     def __init__(self, directories: Sequence[Path], argv: Argv, reports: Reports) -> None:
         """`directories` come before `SHIPPED`."""
         self._directories = (*directories, SHIPPED)
-        self._argv = argv
+        self._boxes = Boxes(argv)
         self._reports = reports
         self._slots: dict[DomainName, asyncio.Semaphore] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -65,19 +62,22 @@ class Services:
             return path
         return None
 
-    async def open(self, program: Path, call: Open) -> socket.socket:
-        """The caller's leg of a call that `program` now serves; waits while the source has too many."""
+    async def open(self, program: Path, call: Open, over: OnOver) -> socket.socket:
+        """The caller's leg of a call that `program` now serves; waits while the source has too many.
+
+        `over` hears, once, how it ended, if that was not by an exit code and does not go into the log here.
+        """
         slots = self._slots.setdefault(call.source, asyncio.Semaphore(MAX_AT_ONCE))
         await slots.acquire()
         callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            process = await self._start(program, call, servers)
+            box = await self._boxes.begin(program, call, servers)
         except BaseException:
             callers.close()
             servers.close()
             slots.release()
             raise
-        serving = asyncio.create_task(self._attend(process, call, servers))
+        serving = asyncio.create_task(self._attend(box, call, servers, over))
         self._running.add(serving)
         serving.add_done_callback(self._running.discard)
         serving.add_done_callback(lambda _: slots.release())
@@ -88,44 +88,28 @@ class Services:
             serving.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        await self._boxes.close()
 
-    async def _start(self, program: Path, call: Open, leg: socket.socket) -> asyncio.subprocess.Process:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv(program, leg.fileno()),
-                pass_fds=(leg.fileno(),),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Unavailable(f"the box of {call.service} does not start ({error}); run 'bento doctor'") from error
-        assert process.stdin
-        process.stdin.write(encode_packet(call))
-        process.stdin.close()
-        return process
-
-    async def _attend(self, process: asyncio.subprocess.Process, call: Open, leg: socket.socket) -> None:
-        """Until the process has ended; nothing of it may outlive the call, which is over when the caller hangs up.
+    async def _attend(self, box: Box, call: Open, leg: socket.socket, over: OnOver) -> None:
+        """Until the box is gone; nothing of it may outlive the call, which is over when the caller hangs up.
 
         The leg's own end is kept open meanwhile, to see that; nothing is read from it.
         """
-        assert process.stderr
-        ending = asyncio.create_task(process.wait())
         hang_up = asyncio.create_task(_hung_up(leg))
         try:
-            await asyncio.wait({ending, hang_up}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({ending}, timeout=END_SECONDS)
+            await asyncio.wait({box.ended, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({box.ended}, timeout=END_SECONDS)
         finally:
             hang_up.cancel()
             leg.close()
-            if not ending.done():
-                process.kill()
-                await asyncio.wait({ending})
-        if untrusted := await process.stderr.read(MAX_COMPLAINT):
-            words = ascii_only(untrusted.decode("ascii", "replace").strip())
-            self._reports.say(call.source, logging.WARNING, f"{call.service} for {call.source}: {words}")
+            if not box.ended.done():
+                box.kill()
+            self._boxes.expect(box.file.program)
+        blame, sentence = await box.ended
+        if sentence.startswith(BROKEN):
+            over(blame, sentence)
+        elif sentence:
+            self._reports.say(call.source, logging.WARNING, f"{call.service} for {call.source}: {sentence}")
 
 
 async def _hung_up(leg: socket.socket) -> None:
