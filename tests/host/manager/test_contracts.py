@@ -14,6 +14,7 @@ from bento.host.model.errors import Unavailable
 from bento.wire.admin import Fault
 from bento.wire.names import ServiceName
 from bento.wire.rpc import ExitCode
+from tests.crash.invariants import eventually
 from tests.host.manager.home import Home, Listener, new_home
 
 ECHO = ServiceName("my.Echo")
@@ -128,7 +129,12 @@ def test_no_service_can_be_called_while_nobody_knows_which_have_a_contract(tmp_p
 
 ECHO_LINES = 'while read -r line; do echo "$line"; if [ "$line" = bad ]; then echo BAD; fi; done'
 
-POLICY = "my.Echo * random work allow\nmy.Echo * random vault allow\ntest.Where * random work allow\n"
+POLICY = """
+my.Echo     *  random  work      allow
+my.Echo     *  random  vault     allow
+my.Echo     *  random  @adminvm  allow
+test.Where  *  random  work      allow
+"""
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +185,29 @@ def test_a_server_that_breaks_the_contract_is_cut_and_named(shared: Home) -> Non
     reason = "work broke the contract of my.Echo: in state asking the server spoke out of turn"
     assert f"call of my.Echo from random to work was cut: {reason}" in shared.log()
     assert cuts(shared)[-1] == ("random", "work", reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"WORLD\n", "random broke the contract of my.Echo: in state asking the caller"),
+        (b"bad\n", "dom0 broke the contract of my.Echo: in state asking the server"),
+    ],
+)
+def test_a_contract_broken_in_a_call_of_the_host_is_in_the_audit_log(shared: Home, line: bytes, words: str) -> None:
+    path = shared.path / "config/qubes-rpc/my.Echo"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{ECHO_LINES}\n")
+    path.chmod(0o755)
+    with shared.call_from("random", "dom0", "my.Echo") as leg:
+        leg.write(line)
+        assert leg.outcome().code == ExitCode.FAULT
+    eventually(lambda: last_cut(shared, ("random", "dom0", words)))
+
+
+def last_cut(home: Home, expected: tuple[str, str, str]) -> None:
+    source, target, reason = cuts(home)[-1]  # the call is over before its line is written
+    assert (source, target, reason[: len(expected[2])]) == expected
 
 
 def test_the_person_is_held_to_a_contract_too(shared: Home) -> None:
