@@ -9,7 +9,7 @@ PYTEST = $(AS_USER) python -m pytest
 .PHONY: help setup demo demo-clean test check lint bench bench-start bench-rpc bench-disposable tcb fuzz soak lock clean
 
 help:
-	@echo 'make demo        build a template if there is none, start five domains, show what they can and cannot do'
+	@echo 'make demo        build a template if there is none, start five domains and a disposable, show what they can and cannot do'
 	@echo 'make demo-clean  take away what the demo made'
 	@echo 'make test        lint, every test, the coverage gate (what CI runs)'
 	@echo 'make check       lint and the tests that need no virtual machine'
