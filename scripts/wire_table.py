@@ -13,9 +13,10 @@ from typing import get_type_hints
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE / "src"))
 
-from bento.wire import admin, calls, channel, consent, contract, control, frames, rpc  # noqa: E402  # found by the line above
+from bento.wire import admin, channel, consent, contract, control, frames, rpc  # noqa: E402  # found by the line above
 from bento.wire.layout import Blob, Message, Number, Rest, Sender, Text  # noqa: E402
 from bento.wire.names import Name  # noqa: E402
+from bento.wire.rpc import Stream  # noqa: E402
 
 
 def page() -> str:
@@ -43,7 +44,7 @@ Each side may have {rpc.MAX_CALLS} calls open that it began; {rpc.WINDOW} bytes 
 
 {_table(rpc.MESSAGES)}
 
-Who may say what of a call, and when; the caller of a call is the end that asked for it (`wire/calls.py`):
+Who may say what of a call, and when; the caller of a call is the end that asked for it (`wire/rpc.py`):
 
 {_rules()}
 
@@ -102,11 +103,11 @@ def _layout(kind: type[Message], name: str, layout: object) -> str:
 
 def _rules() -> str:
     rows = ["| from | while the call is | it may say |", "|---|---|---|"]
-    for (role, stage), legal in calls.LEGAL.items():
+    for (role, stage), legal in rpc.LEGAL.items():
         said = []
         for kind, streams in legal.items():
-            about = "" if streams == calls.ANY else f" ({', '.join(stream.name.lower() for stream in sorted(streams))})"
-            said.append(kind.__name__ + about)
+            about = ", ".join(stream.name.lower() for stream in Stream if stream in streams)
+            said.append(f"{kind.__name__} ({about})" if about else kind.__name__)
         rows.append(f"| {role.value} | {stage.value} | {', '.join(sorted(said))} |")
     return "\n".join(rows)
 

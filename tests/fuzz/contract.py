@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Hashable, Iterator
 
 from bento.host.contract.table import encode
-from bento.wire.calls import Role
 from bento.wire.contract import Broken, Follower
+from bento.wire.rpc import Role
 from tests.fuzz.engine import Target, main, pieces
 from tests.host.contract.conversations import Ended, Event, Exited, Said, illegal, legal
 from tests.host.contract.examples import CONTRACTS

@@ -12,9 +12,9 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bento.wire.calls import Role
 from bento.wire.contract import Broken, Follower
 from bento.wire.filecopy import decode_result
+from bento.wire.rpc import Role
 from tests.fuzz.contract import NAMES, TABLES
 from tests.fuzz.engine import Target, main, pieces
 from tests.fuzz.filecopy import DIRECTORY, FILE, LINK, WHOLE

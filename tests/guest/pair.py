@@ -11,8 +11,8 @@ from pathlib import Path
 
 import bento.host.contract
 from bento.host.contract.table import make
-from bento.wire.calls import Role
 from bento.wire.contract import Broken, Follower
+from bento.wire.rpc import Role
 from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
 
 SHIPPED = Path(bento.host.contract.__file__).parent / "shipped"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.wire.calls import Role
+from bento.wire.rpc import Role
 from tests.guest.harness import Agent, Call, Host
 from tests.guest.pair import PYTHON, Watch
 

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bento.wire.calls import BACK, FORWARD, GRANT_AT, Calls, Role
+from bento.wire.calls import GRANT_AT, Calls
 from bento.wire.errors import WireError
 from bento.wire.layout import Message, Sender
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import (
+    BACK,
+    FORWARD,
     MAX_CALLS,
     MAX_DATA,
     WINDOW,
@@ -26,6 +28,7 @@ from bento.wire.rpc import (
     Ready,
     Refused,
     Resize,
+    Role,
     Serve,
     Shutdown,
     Stream,

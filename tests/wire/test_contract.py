@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.wire.calls import Role
 from bento.wire.contract import (
     CODES,
     ENDLESS,
@@ -26,7 +25,7 @@ from bento.wire.contract import (
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
 from bento.wire.layout import Message
-from bento.wire.rpc import Data, Eof, Exit
+from bento.wire.rpc import Data, Eof, Exit, Role
 from tests.wire.strategies import one_of
 
 CALLER, SERVER = Role.CALLER, Role.SERVER

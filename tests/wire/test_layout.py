@@ -198,7 +198,7 @@ def change(old: bytes, new: bytes) -> bytes:
         (change(b"\x04seed", b"\x03see"), "field of 3 bytes where 4 are allowed"),
         (change(b"\x04seed", b"\x05seedy"), "field of 5 bytes where 4 are allowed"),
         (change(b"\x02xy", b"\x04wxyz"), "field of 4 bytes where 3 are allowed"),
-        (SAMPLE_PAYLOAD[:4], "ends inside a number"),
+        (SAMPLE_PAYLOAD[:4], "field of 0 bytes where 4 are allowed"),
         (SAMPLE_PAYLOAD[:8], "ends inside a field"),
         (change(b"work", b"w\xffrk"), "not UTF-8"),
         (change(b"work", b"w/rk"), "'w/rk' is not a domain name"),

@@ -19,20 +19,7 @@ from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader
 from bento.wire.greeting import GreetingHunter
 from bento.wire.layout import Message
-from bento.wire.rpc import (
-    FROM_HOST,
-    Accepted,
-    Data,
-    Drop,
-    Eof,
-    Exit,
-    Identity,
-    Refused,
-    Resize,
-    Serve,
-    Shutdown,
-    Window,
-)
+from bento.wire.rpc import FROM_HOST, Identity, OfCall, Serve, Shutdown
 
 if TYPE_CHECKING:
     from bento.guest.clients import Clients
@@ -120,7 +107,7 @@ class Agent:
                 self._serve(message)
             case Shutdown():
                 self._place.power_off()
-            case Accepted() | Refused() | Data() | Eof() | Exit() | Drop() | Window() | Resize():
+            case _ if isinstance(message, OfCall):
                 talk.hear(message)
             case _:
                 raise WireError(f"{type(message).__name__} came twice")

@@ -12,7 +12,7 @@ from functools import partial
 
 from bento.guest.loop import GONE, READ, Loop
 from bento.guest.streams import Through, Writer
-from bento.guest.talk import OfCall, Talk
+from bento.guest.talk import Talk
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
@@ -26,6 +26,7 @@ from bento.wire.rpc import (
     Drop,
     Eof,
     Exit,
+    OfCall,
     Refused,
     Stream,
     Window,

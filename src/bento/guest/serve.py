@@ -14,9 +14,9 @@ from bento.guest.loop import Loop
 from bento.guest.place import DEFAULT_USER, Account, Place
 from bento.guest.served import Connected, Served
 from bento.guest.settings import Settings
-from bento.guest.talk import OfCall, Talk
+from bento.guest.talk import Talk
 from bento.wire.names import ADMIN
-from bento.wire.rpc import Data, Drop, Exit, ExitCode, Serve, Stream
+from bento.wire.rpc import Data, Drop, Exit, ExitCode, OfCall, Serve, Stream
 
 
 def serve(loop: Loop, place: Place, talk: Talk, call: Serve) -> None:

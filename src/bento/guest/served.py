@@ -12,8 +12,8 @@ from bento.guest import spawn
 from bento.guest.loop import GONE, READ, Loop
 from bento.guest.settings import Settings
 from bento.guest.streams import Reader, SocketWriter, Writer
-from bento.guest.talk import OfCall, Talk
-from bento.wire.rpc import Data, Drop, Eof, Exit, Resize, Stream, Window
+from bento.guest.talk import Talk
+from bento.wire.rpc import Data, Drop, Eof, Exit, OfCall, Resize, Stream, Window
 
 END_OF_TRANSMISSION = b"\x04"
 """Control-D: how a terminal is told that its input ends."""

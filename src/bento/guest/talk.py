@@ -6,10 +6,7 @@ from bento.guest.port import Port
 from bento.wire.calls import Calls
 from bento.wire.frames import encode_frame
 from bento.wire.layout import Sender
-from bento.wire.rpc import Accepted, Ask, Data, Drop, Eof, Exit, Ready, Refused, Resize, Serve, Stream, Window
-
-OfCall = Accepted | Refused | Data | Eof | Exit | Drop | Window | Resize
-"""What the host may say of a call that has begun."""
+from bento.wire.rpc import Ask, Data, Drop, Eof, Exit, OfCall, Ready, Serve, Stream
 
 
 class Member(Protocol):

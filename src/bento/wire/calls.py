@@ -11,67 +11,20 @@ violation, as are data beyond the window, after the end of its stream, or from
 the wrong end of the call.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 from bento.wire.errors import WireError
 from bento.wire.layout import Message, Sender
-from bento.wire.rpc import (
-    MAX_CALLS,
-    WINDOW,
-    Accepted,
-    Ask,
-    Data,
-    Drop,
-    Eof,
-    Exit,
-    Refused,
-    Resize,
-    Serve,
-    Stream,
-    Window,
-)
-
-OfCall = Accepted | Refused | Data | Eof | Exit | Drop | Window | Resize
-"""What is said of a call that has begun."""
-
-ENDS = Refused | Exit | Drop
-"""After one of these, by either side, the call is over."""
-
-
-class Role(Enum):
-    CALLER = "caller"
-    SERVER = "server"
-
-    @property
-    def other(self) -> "Role":
-        return Role.SERVER if self is Role.CALLER else Role.CALLER
-
-
-class Stage(Enum):
-    ASKED = "asked"
-    OPEN = "open"
-
-
-ANY = frozenset(Stream)
-FORWARD = frozenset({Stream.STDIN})
-BACK = frozenset({Stream.STDOUT, Stream.STDERR})
-
-LEGAL: dict[tuple[Role, Stage], dict[type[Message], frozenset[Stream]]] = {
-    (Role.CALLER, Stage.ASKED): {Drop: ANY},
-    (Role.SERVER, Stage.ASKED): {Accepted: ANY, Refused: ANY},
-    (Role.CALLER, Stage.OPEN): {Data: FORWARD, Eof: FORWARD, Window: BACK, Resize: ANY, Drop: ANY},
-    (Role.SERVER, Stage.OPEN): {Data: BACK, Eof: BACK, Window: FORWARD, Exit: ANY, Drop: ANY},
-}
-"""Who speaks, and the stage of the call -> each message, and the streams it may be about. All else is a violation."""
+from bento.wire.rpc import ENDS, LEGAL, MAX_CALLS, WINDOW, Accepted, Ask, Data, Eof, OfCall, Role, Serve, Stage, Window
 
 GRANT_AT = WINDOW // 4
 """Bytes a reader takes before it says so: fewer, larger grants."""
 
 
-def _windows() -> list[int]:
-    return [WINDOW] * len(Stream)
+def _windows() -> defaultdict[int, int]:
+    return defaultdict(lambda: WINDOW)
 
 
 @dataclass(slots=True)
@@ -80,20 +33,19 @@ class Call:
 
     role: Role
     stage: Stage = Stage.OPEN
-    sendable: list[int] = field(default_factory=_windows)
-    receivable: list[int] = field(default_factory=_windows)
-    ungranted: list[int] = field(default_factory=lambda: [0] * len(Stream))
+    sendable: defaultdict[int, int] = field(default_factory=_windows)
+    receivable: defaultdict[int, int] = field(default_factory=_windows)
+    ungranted: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     ended: set[int] = field(default_factory=set)  # streams whose Eof the other end sent
 
     def hear(self, untrusted: Message) -> None:
         """Judge what the other end says: `WireError` if it may not."""
         speaker, kind = self.role.other, type(untrusted)
-        streams = LEGAL[speaker, self.stage].get(kind)
-        if streams is None or (isinstance(untrusted, Data | Eof | Window) and untrusted.stream not in streams):
-            raise WireError(f"{kind.__name__} may not come from the {speaker.value} of a call")
-        if isinstance(untrusted, Data | Eof) and untrusted.stream in self.ended:
-            raise WireError(f"{kind.__name__} after the end of stream {untrusted.stream}")
+        if getattr(untrusted, "stream", None) not in LEGAL[speaker, self.stage].get(kind, ()):
+            raise WireError(f"{kind.__name__} may not come from the {speaker} of a call")
         match untrusted:
+            case Data(_, stream) | Eof(_, stream) if stream in self.ended:
+                raise WireError(f"{kind.__name__} after the end of stream {stream}")
             case Data(_, stream, payload):
                 if len(payload) > self.receivable[stream]:
                     raise WireError(f"data beyond the window of stream {stream}")
@@ -155,7 +107,7 @@ class Calls:
             del self._open[number]
         return True
 
-    def sent(self, message: Data | Eof | Accepted | Refused | Exit | Drop) -> None:
+    def sent(self, message: OfCall) -> None:
         """Note what this side says. The caller keeps to the rules, so nothing is judged here."""
         call = self._open[message.call]
         if isinstance(message, Data):

@@ -16,11 +16,10 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Annotated
 
-from bento.wire.calls import Role
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader
 from bento.wire.layout import U8, U16, U32, U64, Blob, Bytes, Codec, Message, Number, Sender, Text, message
-from bento.wire.rpc import Data, Eof, Exit, Stream
+from bento.wire.rpc import Data, Eof, Exit, Role, Stream
 
 SILENT = 0
 """For a side's step: it may say nothing. (There is no step at place 0, where the terms are.)"""

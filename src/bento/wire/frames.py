@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a command that only reads frames need not wait until declar
 
 _HEAD = Struct(">BI")
 HEADER = _HEAD.size
+SMALL = 1 << 12
+"""Bytes of payload that are sooner copied than written as a piece of their own."""
 MAX_PAYLOAD = (1 << 17) + 1024
 """Largest payload of any frame, in bytes: 128 KiB of data, or a call's service and argument, and the numbers beside."""
 
@@ -28,12 +30,15 @@ def encode_frame(message: "Message", seal: bytes = b"") -> bytes:
 
 
 def frame_pieces(message: "Message", seal: bytes = b"") -> tuple["Bytes", ...]:
-    """The frame in pieces to be written one after the other, for whoever can do that without copying them."""
-    *parts, last = (b"", *message.parts())
-    length = sum(map(len, parts)) + len(last)
+    """The frame in pieces to be written one after the other: what is large in it is not copied."""
+    parts = message.parts()
+    length = sum(map(len, parts))
     if length > MAX_PAYLOAD:
         raise WireError(f"a message of {length} bytes does not fit a frame; send at most {MAX_PAYLOAD}")
-    return b"".join((_HEAD.pack(message.TAG, length), *parts)), last, seal
+    head = _HEAD.pack(message.TAG, length)
+    if length <= SMALL:
+        return (b"".join((head, *parts, seal)),)
+    return b"".join((head, *parts[:-1])), parts[-1], seal
 
 
 class OutOfStep(WireError):

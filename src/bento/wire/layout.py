@@ -61,7 +61,8 @@ class Blob:
         return U32.encode(len(value)) + value
 
     def decode(self, untrusted: memoryview, at: int) -> tuple[bytes, int]:
-        length, start = U32.decode(untrusted, at)
+        start = at + 4
+        length = int.from_bytes(untrusted[at:start], "big")
         if length > self.limit or (self.exact and length != self.limit):
             raise WireError(f"field of {length} bytes where {self.limit} are allowed")
         end = start + length

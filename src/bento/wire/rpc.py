@@ -22,7 +22,7 @@ number 0, and its flow control is the socket's own, so `Window` never goes there
 Source of what a call carries, and of the exit codes: the field's qrexec.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated
 
 from bento.wire.callnames import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
@@ -177,21 +177,41 @@ class Shutdown(Message):
     """End all programs, unmount, power off."""
 
 
-MESSAGES: tuple[type[Message], ...] = (
-    Identity,
-    Ready,
-    Serve,
-    Ask,
-    Accepted,
-    Refused,
-    Data,
-    Eof,
-    Exit,
-    Drop,
-    Window,
-    Resize,
-    Shutdown,
-)
+MESSAGES = (Identity, Ready, Serve, Ask, Accepted, Refused, Data, Eof, Exit, Drop, Window, Resize, Shutdown)
+
+OfCall = Accepted | Refused | Data | Eof | Exit | Drop | Window | Resize
+"""What is said of a call that has begun."""
+
+ENDS = (Refused, Exit, Drop)
+"""After one of these, by either side, the call is over."""
+
+
+class Role(StrEnum):
+    CALLER = "caller"
+    SERVER = "server"
+
+    @property
+    def other(self) -> "Role":
+        return Role.SERVER if self is Role.CALLER else Role.CALLER
+
+
+class Stage(StrEnum):
+    ASKED = "asked"
+    OPEN = "open"
+
+
+NONE = frozenset({None})
+FORWARD = frozenset({Stream.STDIN})
+BACK = frozenset({Stream.STDOUT, Stream.STDERR})
+
+LEGAL: dict[tuple[Role, Stage], dict[type[Message], frozenset[Stream | None]]] = {
+    (Role.CALLER, Stage.ASKED): {Drop: NONE},
+    (Role.SERVER, Stage.ASKED): {Accepted: NONE, Refused: NONE},
+    (Role.CALLER, Stage.OPEN): {Data: FORWARD, Eof: FORWARD, Window: BACK, Resize: NONE, Drop: NONE},
+    (Role.SERVER, Stage.OPEN): {Data: BACK, Eof: BACK, Window: FORWARD, Exit: NONE, Drop: NONE},
+}
+"""Who speaks, and the stage of the call -> each message, and the streams it may be about, if any. All else is a
+violation."""
 
 FROM_GUEST = Codec(MESSAGES, sender=Sender.GUEST)
 """For the broker, reading the channel."""

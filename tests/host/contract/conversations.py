@@ -20,7 +20,7 @@ from bento.host.contract.language import (
     Says,
     State,
 )
-from bento.wire.calls import Role
+from bento.wire.rpc import Role
 
 Draw = Callable[[int, int], int]
 

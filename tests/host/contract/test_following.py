@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from bento.host.contract.check import check
 from bento.host.contract.table import encode
-from bento.wire.calls import Role
 from bento.wire.contract import Broken, Follower
+from bento.wire.rpc import Role
 from tests.host.contract.conversations import Bad, Draw, Ended, Event, Exited, Said, illegal, legal
 from tests.host.contract.examples import CONTRACTS
 from tests.wire.strategies import cut

@@ -17,7 +17,7 @@ from bento.host.contract.language import (
     State,
     Turn,
 )
-from bento.wire.calls import Role
+from bento.wire.rpc import Role
 from tests.host.contract.examples import CONTRACTS, SHIPPED
 
 FULL = """\

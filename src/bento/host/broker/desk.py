@@ -11,11 +11,10 @@ from bento.host.broker.channel import Channel
 from bento.host.broker.loop import Loop
 from bento.host.broker.relay import Relay
 from bento.host.broker.waiting import Waiting
-from bento.wire.calls import Role
 from bento.wire.control import MAX_SENTENCE, Asked, Blame, Connect, Deny, Open, Over, Up, Withdrawn
 from bento.wire.frames import encode_frame
 from bento.wire.layout import Message
-from bento.wire.rpc import MAX_CALLS, Ask, Exit, ExitCode, Serve, Shutdown
+from bento.wire.rpc import MAX_CALLS, Ask, Exit, ExitCode, Role, Serve, Shutdown
 
 BLAME = {None: Blame.NOBODY, Role.CALLER: Blame.CALLER, Role.SERVER: Blame.SERVER}
 

@@ -7,14 +7,15 @@ allows; what waits stays bytes. The peer is believed no more than a guest.
 """
 
 import socket
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from bento.host.broker.loop import Line, Loop
-from bento.wire.calls import Call, Role
+from bento.wire.calls import Call
 from bento.wire.contract import Follower
 from bento.wire.frames import FrameReader, frame_pieces
 from bento.wire.layout import Bytes, Message
-from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Stream
+from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Role
 
 BOUNDLESS = 1 << 64
 """As a window: a leg's flow control is the socket's own."""
@@ -32,7 +33,7 @@ class Leg:
         self.closed = False
         self.line = Line(loop, sock, lambda: wake(self))
         self._codec = FROM_CALLER if guest is Role.SERVER else FROM_SERVER
-        self._peer = Call(guest, receivable=[BOUNDLESS] * len(Stream))
+        self._peer = Call(guest, receivable=defaultdict(lambda: BOUNDLESS))
         self._reader = FrameReader()
         self._frames: Iterator[tuple[int, memoryview]] = iter(())
         self._waiting: dict[int, Bytes | bytearray] = {}

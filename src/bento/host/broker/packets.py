@@ -16,15 +16,19 @@ from bento.wire.layout import Message
 FILES: dict[type[Message], int] = {Spawn: 4, Open: 1, Connect: 1, OpenConsole: 1}
 """Open files beside a message; 0 where nothing is said."""
 
+CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+AT_ONCE = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+"""As plain numbers: flags are put together anew each time, which takes longer than the call of the kernel."""
+
 ANCILLARY = socket.CMSG_SPACE(max(FILES.values()) * array("i").itemsize)
 
 
-def receive(sock: socket.socket, flags: int = 0) -> tuple[Message, list[int]]:
+def receive(sock: socket.socket, flags: int = socket.MSG_CMSG_CLOEXEC) -> tuple[Message, list[int]]:
     """The manager's next message and its files. `EOFError` when the manager is gone."""
     # Not socket.recv_fds: in Python 3.11 it forgets its flags.
     files = array("i")
     try:
-        packet, beside, cut, _ = sock.recvmsg(MAX_PACKET, ANCILLARY, flags | socket.MSG_CMSG_CLOEXEC)
+        packet, beside, cut, _ = sock.recvmsg(MAX_PACKET, ANCILLARY, flags)
     except ConnectionError:
         raise EOFError from None
     if not packet:
@@ -32,7 +36,7 @@ def receive(sock: socket.socket, flags: int = 0) -> tuple[Message, list[int]]:
     for _, _, rights in beside:
         files.frombytes(rights)
     message = decode_packet(FROM_MANAGER, packet)
-    if cut & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(files) != FILES.get(type(message), 0):
+    if cut & CUT or len(files) != FILES.get(type(message), 0):
         raise WireError(f"{type(message).__name__} from the manager is cut short or has {len(files)} files")
     return message, list(files)
 
@@ -50,7 +54,7 @@ class Control:
 
     def receive(self) -> tuple[Message, list[int]] | None:
         try:
-            return receive(self._sock, socket.MSG_DONTWAIT)
+            return receive(self._sock, AT_ONCE)
         except BlockingIOError:
             self.readable = False
             return None

@@ -16,11 +16,11 @@ from typing import Protocol
 from bento.host.broker.channel import Channel
 from bento.host.broker.leg import Leg
 from bento.host.broker.loop import Loop
-from bento.wire.calls import Calls, Role
+from bento.wire.calls import Calls
 from bento.wire.contract import BROKEN, Broken, Follower, Said
 from bento.wire.errors import WireError
 from bento.wire.layout import Bytes, Message, Sender
-from bento.wire.rpc import Accepted, Ask, Data, Drop, Eof, Exit, ExitCode, Ready, Refused, Resize, Window
+from bento.wire.rpc import Accepted, Ask, Data, Drop, Eof, Exit, ExitCode, Ready, Refused, Resize, Role, Window
 
 CHUNK = 1 << 18
 """Bytes of a leg's turn."""

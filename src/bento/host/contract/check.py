@@ -19,7 +19,7 @@ from bento.host.contract.language import (
     Turn,
 )
 from bento.host.model.fault import Fault
-from bento.wire.calls import Role
+from bento.wire.rpc import Role
 
 Graph = dict[str, list[str]]
 

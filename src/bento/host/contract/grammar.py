@@ -36,9 +36,9 @@ from bento.host.contract.language import (
     Turn,
 )
 from bento.host.model.fault import Fault
-from bento.wire.calls import Role
 from bento.wire.layout import U32, U64
 from bento.wire.names import printable
+from bento.wire.rpc import Role
 
 MAX_TEXT = 1 << 16
 """Bytes of a contract's text."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bento.host.model.fault import Fault, Malformed
-from bento.wire.calls import Role
+from bento.wire.rpc import Role
 
 
 class ContractError(Malformed):

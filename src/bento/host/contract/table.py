@@ -21,7 +21,6 @@ from bento.host.contract.language import (
     State,
 )
 from bento.host.model.fault import Fault
-from bento.wire.calls import Role
 from bento.wire.contract import (
     CODES,
     ENDLESS,
@@ -42,6 +41,7 @@ from bento.wire.control import MAX_CONTRACT
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
 from bento.wire.layout import U8, Message
+from bento.wire.rpc import Role
 
 Head = tuple[Says, int]
 """A message that may be under way, and which of its fields comes next."""

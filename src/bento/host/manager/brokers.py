@@ -7,7 +7,6 @@ is known from the socket it came by.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -68,19 +67,18 @@ class End:
 
 
 class Packets:
-    """One end of a SOCK_SEQPACKET pair, for asyncio, with files beside the packets."""
+    """One end of a SOCK_SEQPACKET pair, for asyncio. Files go beside the packets; any that come, the kernel closes."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._sending = asyncio.Lock()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: asyncio.Future[None] | None = None
 
     def close(self) -> None:
-        """Whoever waits to send or to receive finds the connection gone."""
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_exception(ConnectionAbortedError())
+        """Nobody hears any more, and whoever waits to send finds the connection gone."""
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_exception(ConnectionAbortedError())
         loop, fd = asyncio.get_running_loop(), self._sock.fileno()
         if fd >= 0:
             # Before the number can be another file's.
@@ -97,39 +95,37 @@ class Packets:
                     socket.send_fds(self._sock, [packet], [f if isinstance(f, int) else f.fileno() for f in files])
                     return
                 except BlockingIOError:
-                    await self._ready(writing=True)
+                    await self._writable()
 
     async def receive(self) -> bytes:
-        """The next packet, empty at the end; files that come along are not wanted and closed."""
-        while True:
-            try:
-                data, fds, flags, _ = socket.recv_fds(self._sock, MAX_PACKET, 4)
-            except BlockingIOError:
-                with contextlib.suppress(ConnectionAbortedError):
-                    await self._ready(writing=False)
-                continue
-            except OSError:
-                return b""
-            for fd in fds:
-                os.close(fd)
-            if flags & socket.MSG_TRUNC:
-                raise WireError("packet is too large")
-            return data
+        """The next packet, empty at the end. A packet that is too large comes cut, and as it is no message so."""
+        return await asyncio.get_running_loop().sock_recv(self._sock, MAX_PACKET)
 
-    async def _ready(self, *, writing: bool) -> None:
-        """Return when the socket is ready; `ConnectionAbortedError` when it was closed here meanwhile."""
-        loop = asyncio.get_running_loop()
-        watch, unwatch = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-        ready: asyncio.Future[None] = loop.create_future()
-        fd = self._sock.fileno()
-        watch(fd, _resolve, ready)
-        self._waiting.add(ready)
+    def listen(self, hear: Callable[[bytes], None]) -> None:
+        """The same for `hear`, packet for packet until `close`: one a round of the loop, so that nobody who sends many
+        has us for itself.
+        """
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._read, hear)
+
+    def _read(self, hear: Callable[[bytes], None]) -> None:
         try:
-            await ready
+            untrusted_packet = self._sock.recv(MAX_PACKET)
+        except BlockingIOError:
+            return
+        except OSError:
+            untrusted_packet = b""
+        hear(untrusted_packet)
+
+    async def _writable(self) -> None:
+        """Return when the socket is; `ConnectionAbortedError` when it was closed here meanwhile."""
+        loop, fd = asyncio.get_running_loop(), self._sock.fileno()
+        self._waiting = loop.create_future()
+        loop.add_writer(fd, _resolve, self._waiting)
+        try:
+            await self._waiting
         finally:
-            self._waiting.discard(ready)
             if self._sock.fileno() == fd:  # else `close` has seen to it, and the number may be another file's
-                unwatch(fd)
+                loop.remove_writer(fd)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
@@ -153,6 +149,11 @@ class Broker:
         self._withdrawn: set[int] = set()
         self._last_token = 0
         self._reports: dict[int, OnOver] = {}
+
+    @property
+    def ready(self) -> bool:
+        """It is up, as far as anybody knows."""
+        return not self.lost and self.up.done() and self.up.result()
 
     async def begin(self, *, first: bool) -> None:
         """Have it greet the agent; `first`: no broker has done so in this machine.
@@ -200,11 +201,21 @@ class Broker:
 
     async def serve(self, answer: Question) -> End:
         """Answer its questions until it ends."""
+        ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         answering: set[asyncio.Task[None]] = set()
+
+        def hear(untrusted_packet: bytes) -> None:
+            try:
+                end = self._hear(untrusted_packet, answer, answering)
+            except WireError as error:
+                end = End(Ending.VIOLATION, f"its broker sent what is no message: {error}")
+            if end and not ended.done():
+                self._packets.close()
+                ended.set_result(end)
+
+        self._packets.listen(hear)
         try:
-            return await self._listen(answer, answering)
-        except WireError as error:
-            return End(Ending.VIOLATION, f"its broker sent what is no message: {error}")
+            return await ended
         finally:
             for task in answering:
                 task.cancel()
@@ -212,30 +223,30 @@ class Broker:
             while self._reports:
                 self._reports.popitem()[1](Blame.SERVER, "its broker is gone")
 
-    async def _listen(self, answer: Question, answering: set[asyncio.Task[None]]) -> End:
-        while untrusted_packet := await self._packets.receive():
-            match decode_packet(FROM_BROKER, untrusted_packet):
-                case Up() if not self.up.done():
-                    self.up.set_result(True)
-                case Asked() as asked if self._open_questions < MAX_CALLS:
-                    self._open_questions += 1
-                    task = asyncio.create_task(self._answer(asked, answer))
-                    self._deciding[asked.token] = task
-                    answering.add(task)
-                    task.add_done_callback(answering.discard)
-                case Withdrawn(token):
-                    if deciding := self._deciding.get(token):
-                        self._withdrawn.add(token)
-                        deciding.cancel()
-                case Over(token, blame, sentence) if token in self._reports:
-                    self._reports.pop(token)(Blame(blame), sentence)
-                case Ended() as ended:
-                    return End(Ending(ended.ending), ended.sentence)
-                case other:
-                    return End(Ending.VIOLATION, f"its broker sent {type(other).__name__} when it may not")
-            # A packet that is there already is read without waiting: whoever sends many must not have us for itself.
-            await asyncio.sleep(0)
-        return End(None, "its broker is gone without a word")
+    def _hear(self, untrusted_packet: bytes, answer: Question, answering: set[asyncio.Task[None]]) -> End | None:
+        """How it ended, if it has."""
+        if not untrusted_packet:
+            return End(None, "its broker is gone without a word")
+        match decode_packet(FROM_BROKER, untrusted_packet):
+            case Up() if not self.up.done():
+                self.up.set_result(True)
+            case Asked() as asked if self._open_questions < MAX_CALLS:
+                self._open_questions += 1
+                task = asyncio.create_task(self._answer(asked, answer))
+                self._deciding[asked.token] = task
+                answering.add(task)
+                task.add_done_callback(answering.discard)
+            case Withdrawn(token):
+                if deciding := self._deciding.get(token):
+                    self._withdrawn.add(token)
+                    deciding.cancel()
+            case Over(token, blame, sentence) if token in self._reports:
+                self._reports.pop(token)(Blame(blame), sentence)
+            case Ended() as ended:
+                return End(Ending(ended.ending), ended.sentence)
+            case other:
+                return End(Ending.VIOLATION, f"its broker sent {type(other).__name__} when it may not")
+        return None
 
     async def _answer(self, asked: Asked, answer: Question) -> None:
         try:

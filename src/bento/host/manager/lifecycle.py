@@ -80,6 +80,8 @@ class Lifecycle:
     async def broker(self, name: DomainName) -> Broker:
         """The broker of a running domain, once its agent has answered."""
         live = self._require(name, PowerState.RUNNING)
+        if live.broker and live.broker.ready:
+            return live.broker
         try:
             async with asyncio.timeout(self._number(live, "qrexec_timeout")):
                 broker = await self._channels.next_broker(live, {PowerState.RUNNING})

@@ -6,12 +6,11 @@ from array import array
 from bento.host.jail.profiles import RELAY, confine, restrain
 from bento.host.service.program import start
 from bento.host.service.relay import Relay
-from bento.wire.calls import Role
 from bento.wire.contract import BROKEN, Broken, Follower
 from bento.wire.control import FROM_MANAGER, MAX_PACKET, MAX_SENTENCE, Blame, Open, Over, decode_packet, encode_packet
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
-from bento.wire.rpc import Exit, ExitCode
+from bento.wire.rpc import Exit, ExitCode, Role
 
 FAULT = 70
 """Exit code where the call came to no good end (EX_SOFTWARE of sysexits.h); the manager is told why."""

@@ -9,12 +9,11 @@ import socket
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 
 from bento.host.service.program import Program
-from bento.wire.calls import Role
 from bento.wire.contract import Follower, Said
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
-from bento.wire.rpc import FROM_CALLER, MAX_DATA, Data, Eof, Exit, Resize, Stream
+from bento.wire.rpc import FROM_CALLER, MAX_DATA, Data, Eof, Exit, Resize, Role, Stream
 
 READ_SIZE = 1 << 16
 
