@@ -221,6 +221,7 @@ def test_running_a_program_at_once_loads_hardly_anything() -> None:
     )
     loaded = set(done.stdout.decode().split())
     assert not loaded & {"argparse", "dataclasses", "inspect", "json", "pathlib", "re", "typing", "bento.wire.rpc"}
+    assert not loaded & {"collections", "contextlib", "enum", "functools", "signal", "socket"}
 
 
 def test_running_a_program_does_not_load_what_other_commands_need(spawn: Spawn, home: Path) -> None:

@@ -5,8 +5,8 @@ such a call does not need. So nothing is imported here that does not have to be,
 option, a program on a terminal, root, a manager that does not run) is left to `command.py`, which begins anew.
 """
 
+import _socket  # what `socket` is built on: that one takes longer to load than all that is done here
 import os
-import socket
 import sys
 
 from bento.cli.leg import File, Leg
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bento.cli.terminal import Harmlessly
 
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._")
+FILE_NUMBER = 4
+"""Bytes of an `int` of C, in which files beside an answer are told."""
 LONGEST = 30_000
 """Bytes of a plain request: longer ones are looked at more closely."""
 
@@ -26,9 +28,7 @@ def main() -> int:
     try:
         begun = begin(words)
         if begun is not None:
-            domain, connection = begun
-            with connection:
-                return converse(domain, connection)
+            return converse(*begun)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # whatever it is, it is told in one way
         from bento.cli.command import explain
 
@@ -38,7 +38,7 @@ def main() -> int:
     return command.main(words)
 
 
-def begin(words: list[str]) -> tuple[str, socket.socket] | None:
+def begin(words: list[str]) -> tuple[str, _socket.socket] | None:
     """The domain and the leg of a plain call, if this is one and the manager opened it."""
     match words:
         case ["run", domain, "--", *program] | ["run", "--no-tty", domain, "--", *program] if program and program[0]:
@@ -51,23 +51,25 @@ def begin(words: list[str]) -> tuple[str, socket.socket] | None:
     path = manager_socket(os.environ)
     if path is None or len(argument) > LONGEST or domain.startswith("-"):
         return None
-    with socket.socket(socket.AF_UNIX) as manager:
-        try:
-            manager.connect(path)
-            manager.sendall(f"bento.vm.Call+qubes.VMExec+{argument} dom0 name {domain}\0autostart=yes\n".encode())
-            manager.shutdown(socket.SHUT_WR)
-            answer, files, _, _ = socket.recv_fds(manager, 65_536, 1)
-        except OSError:
-            return None
+    manager = _socket.socket(_socket.AF_UNIX)
+    try:
+        manager.connect(path)
+        manager.sendall(f"bento.vm.Call+qubes.VMExec+{argument} dom0 name {domain}\0autostart=yes\n".encode())
+        manager.shutdown(_socket.SHUT_WR)
+        answer, files, _, _ = manager.recvmsg(65_536, _socket.CMSG_SPACE(FILE_NUMBER))
         if not files:
             from bento.cli.manager import content, rest
 
             content(answer + rest(manager))  # raises what the manager says is wrong
             return None
-    return domain, socket.socket(fileno=files[0])
+    except OSError:
+        return None
+    finally:
+        manager.close()
+    return domain, _socket.socket(fileno=int.from_bytes(files[0][2][:FILE_NUMBER], sys.byteorder))
 
 
-def converse(domain: str, connection: socket.socket) -> int:
+def converse(domain: str, connection: _socket.socket) -> int:
     terminals = {file: Terminal(file) for file in (1, 2) if os.isatty(file)}
     code = Leg(connection, domain, File(0), {1: File(1), 2: File(2), **terminals}).converse()
     for terminal in terminals.values():

@@ -11,19 +11,19 @@ than the pipe is sure to take while there may be input to carry.
 
 import os
 import select
-import signal
-import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 
-from bento.cli.exits import Code, Failed
 from bento.wire import caller
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket  # what it is built on will do, and `socket` itself takes its time
+    from collections.abc import Mapping
+
     from bento.cli.ends import Sink, Source
+    from bento.cli.exits import Failed
+    from bento.cli.terminal import Sizes
 
 BUFFER = 1 << 18
 """Bytes that one read of the leg may give, and at most (with a frame more) what waits for a slow reader."""
@@ -51,7 +51,7 @@ class File:
 class Leg:
     """The caller's end of one call."""
 
-    def __init__(self, connection: socket.socket, where: str, source: "Source", sinks: "Mapping[int, Sink]") -> None:
+    def __init__(self, connection: "socket", where: str, source: "Source", sinks: "Mapping[int, Sink]") -> None:
         connection.setblocking(False)
         self._connection = connection
         self._where = where
@@ -62,32 +62,30 @@ class Leg:
         self._undelivered: list[tuple[Sink, memoryview]] = []
         self._code: int | None = None
         self._heard_all = False
-        self.resized: Callable[[], tuple[int, int]] | None = None
-        """Rows and columns of the caller's terminal, where the program is on one."""
+        self.sizes: Sizes | None = None
+        """Of the caller's terminal, where the program is on one."""
 
     def converse(self) -> int:
         """Carry everything both ways until the program has ended: its exit code. `Failed` if the call breaks."""
-        with _window_changes() as changes:
-            while self._undelivered or not self._heard_all:
-                ready = self._wait(changes)
-                if changes in ready:
-                    os.read(changes, 4096)
-                    self._send_size()
-                if self._undelivered:
-                    self._deliver(ready)
-                elif self._connection.fileno() in ready:
-                    self._hear()
-                if self._unsent:
-                    self._send()
-                elif self._source and (self._source.fileno() is None or self._source.fileno() in ready):
-                    self._take(self._source)
+        while self._undelivered or not self._heard_all:
+            ready = self._wait()
+            if self.sizes and self.sizes.fileno() in ready:
+                self._unsent = memoryview(bytes(self._unsent) + caller.resize(*self.sizes.read()))
+            if self._undelivered:
+                self._deliver(ready)
+            elif self._connection.fileno() in ready:
+                self._hear()
+            if self._unsent:
+                self._send()
+            elif self._source and (self._source.fileno() is None or self._source.fileno() in ready):
+                self._take(self._source)
         if self._code is None:
-            raise Failed(f"the call to {self._where} broke before its program ended", Code.CHANNEL)
+            raise _failed(f"the call to {self._where} broke before its program ended")
         return self._code
 
-    def _wait(self, changes: int) -> set[int]:
+    def _wait(self) -> set[int]:
         """What there is to do: the files that are ready."""
-        interest: dict[int, int] = {changes: select.POLLIN}
+        interest: dict[int, int] = {self.sizes.fileno(): select.POLLIN} if self.sizes else {}
         idle = True
         if self._undelivered:
             file = self._undelivered[0][0].fileno()
@@ -132,7 +130,7 @@ class Leg:
                     case _:
                         pass
         except WireError as error:
-            raise Failed(f"the call to {self._where} broke: {error}", Code.CHANNEL) from None
+            raise _failed(f"the call to {self._where} broke: {error}") from None
 
     def _deliver(self, ready: set[int]) -> None:
         while self._undelivered:
@@ -159,11 +157,6 @@ class Leg:
             self._source = None
         self._send()
 
-    def _send_size(self) -> None:
-        if self.resized:
-            rows, columns = self.resized()
-            self._unsent = memoryview(bytes(self._unsent) + caller.resize(rows, columns))
-
     def _send(self) -> None:
         try:
             self._unsent = self._unsent[self._connection.send(self._unsent) :]
@@ -174,16 +167,7 @@ class Leg:
             self._source = None
 
 
-@contextmanager
-def _window_changes() -> Iterator[int]:
-    """A file that becomes readable whenever the terminal's size changes (or another signal came)."""
-    listen, say = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.signal(signal.SIGWINCH, lambda *_: None)
-    wakeup = signal.set_wakeup_fd(say, warn_on_full_buffer=False)
-    try:
-        yield listen
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGWINCH, before)
-        os.close(listen)
-        os.close(say)
+def _failed(sentence: str) -> "Failed":
+    from bento.cli.exits import Code, Failed
+
+    return Failed(sentence, Code.CHANNEL)

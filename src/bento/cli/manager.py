@@ -165,14 +165,14 @@ def content(reply: bytes) -> bytes:
             raise failed(answer)
 
 
-def rest(connection: socket.socket) -> bytes:
+def rest(connection: socket.SocketType) -> bytes:
     pieces = []
     while data := _some(connection):
         pieces.append(data)
     return b"".join(pieces)
 
 
-def _some(connection: socket.socket) -> bytes:
+def _some(connection: socket.SocketType) -> bytes:
     try:
         return connection.recv(65_536)
     except TimeoutError:

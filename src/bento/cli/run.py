@@ -16,7 +16,7 @@ from bento.cli.ends import Sink, call, command
 from bento.cli.exits import Code, Failed
 from bento.cli.leg import File, Leg
 from bento.cli.manager import Manager
-from bento.cli.terminal import Harmlessly, raw, rows_and_columns
+from bento.cli.terminal import Harmlessly, raw, rows_and_columns, sizes
 from bento.wire.names import ADMIN, DomainName, UserName
 from bento.wire.rpc import Stream
 
@@ -78,8 +78,7 @@ def run(words: argparse.Namespace, manager: Manager) -> int:
         if not terminal:
             code = leg.converse()
         else:
-            leg.resized = lambda: rows_and_columns(STDOUT)
-            with raw(STDIN):
+            with raw(STDIN), sizes(STDOUT) as leg.sizes:
                 code = leg.converse()
         for sink in sinks.values():
             if isinstance(sink, Harmlessly):

@@ -43,6 +43,36 @@ def rows_and_columns(file: int) -> tuple[int, int]:
     return size.lines or 24, size.columns or 80
 
 
+class Sizes:
+    """`fileno` becomes readable whenever the size of the terminal `file` changes (or another signal came)."""
+
+    def __init__(self, file: int, changes: int) -> None:
+        self._file = file
+        self._changes = changes
+
+    def fileno(self) -> int:
+        return self._changes
+
+    def read(self) -> tuple[int, int]:
+        """Rows and columns as they are now."""
+        os.read(self._changes, 4096)
+        return rows_and_columns(self._file)
+
+
+@contextmanager
+def sizes(file: int) -> Iterator[Sizes]:
+    listen, say = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.signal(signal.SIGWINCH, lambda *_: None)
+    wakeup = signal.set_wakeup_fd(say, warn_on_full_buffer=False)
+    try:
+        yield Sizes(file, listen)
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGWINCH, before)
+        os.close(listen)
+        os.close(say)
+
+
 class Harmlessly:
     """A sink that shows a guest's bytes on the terminal `file` without obeying them."""
 

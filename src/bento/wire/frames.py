@@ -8,13 +8,14 @@ and what one read gave it; a length above the limit is refused when its header
 is read, before any of it is kept.
 """
 
-from collections.abc import Iterator
 from struct import Struct
 
 from bento.wire.errors import WireError
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # a command that only reads frames need not wait until declarations are loaded
+if TYPE_CHECKING:  # a command that only reads frames need not wait until these are loaded
+    from collections.abc import Iterator
+
     from bento.wire.layout import Bytes, Message
 
 _HEAD = Struct(">BI")
@@ -58,7 +59,7 @@ class FrameReader:
         """Bytes of an unfinished frame."""
         return len(self._pending)
 
-    def feed(self, untrusted: bytes) -> Iterator[tuple[int, memoryview]]:
+    def feed(self, untrusted: bytes) -> "Iterator[tuple[int, memoryview]]":
         """The frames that `untrusted` completes. Take them all before feeding more.
 
         Payloads are views, which keep all of `untrusted` in memory (and at most a frame more).

@@ -3,13 +3,15 @@
 `home.py` says where everything lies; a test holds that both say the same of this. Imports nothing.
 """
 
-from collections.abc import Mapping
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SURELY_SHORT = 40
 """Characters of a directory below which no socket's path can be too long."""
 
 
-def manager_socket(environment: Mapping[str, str]) -> str | None:
+def manager_socket(environment: "Mapping[str, str]") -> str | None:
     """The socket that `environment` names; None where that takes a closer look."""
     if home := environment.get("BENTO_HOME"):
         run = f"{home}/run"
