@@ -1,10 +1,14 @@
 """A Bento home with a scripted manager in it, and the command run inside of this process or beside it."""
 
+import fcntl
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,3 +78,54 @@ def spawn(home: Path) -> Iterator[Spawn]:
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe:
                 pipe.close()
+
+
+class Terminal:
+    """A person's terminal with the command on it."""
+
+    def __init__(self, home: Path, *words: str, size: tuple[int, int] = (30, 90)) -> None:
+        self.outer, self.inner = pty.openpty()
+        self.resize(*size)
+        self.before = termios.tcgetattr(self.inner)
+        environment = dict(os.environ, PYTHONPATH=str(SOURCE), LANG="C.UTF-8", LC_ALL="C.UTF-8")
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            stdin=self.inner,
+            stdout=self.inner,
+            stderr=self.inner,
+            env=environment,
+        )
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def until(self, text: bytes) -> bytes:
+        shown = b""
+        while text not in shown:
+            shown += os.read(self.outer, 4096)
+        return shown
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.outer, keys)
+
+    def is_as_before(self) -> bool:
+        return termios.tcgetattr(self.inner) == self.before
+
+
+@pytest.fixture
+def at(home: Path) -> Iterator[Callable[..., Terminal]]:
+    terminals: list[Terminal] = []
+
+    def sit(*words: str) -> Terminal:
+        terminals.append(Terminal(home, *words))
+        return terminals[-1]
+
+    yield sit
+    for one in terminals:
+        one.child.kill()
+        one.child.wait()
+        os.close(one.outer)
+        os.close(one.inner)
+
+
+At = Callable[..., Terminal]

@@ -29,9 +29,8 @@ from bento.wire.consent import (
     parse_answer,
 )
 from bento.wire.names import LabelName, ServiceArgument, ServiceName, TargetName
-from tests.cli.conftest import Bento, Spawn
+from tests.cli.conftest import Bento, Spawn, Terminal
 from tests.cli.fake import FakeManager
-from tests.cli.test_console import Terminal
 
 RED = Party(TargetName("random"), LabelName("red"), 0xCC0000)
 WORK = Party(TargetName("work"), LabelName("blue"), 0x3465A4)

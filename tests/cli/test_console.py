@@ -1,15 +1,10 @@
 """Consoles and terminals: joined raw and given back, logs read without being obeyed, a program on a terminal."""
 
-import fcntl
 import os
 import pty
 import signal
 import socket
-import struct
-import subprocess
-import sys
-import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +12,7 @@ import pytest
 from bento.cli import console, terminal
 from bento.wire.admin import Failure, Fault, Request
 from bento.wire.rpc import Data, Exit, Resize
-from tests.cli.conftest import PROGRAM, SOURCE, Bento, Spawn
+from tests.cli.conftest import At, Bento, Spawn
 from tests.cli.fake import FakeManager, Heard, say
 
 HOSTILE = b"boot\r\n\x1b[2Jlogin: \xff\n"
@@ -86,57 +81,6 @@ def test_a_console_carries_bytes_both_ways(manager: FakeManager, spawn: Spawn) -
     child = spawn("console", "work")
     assert child.communicate(b"me\x1d\n") == (b"login: \x1b[1mME\x1d\n", b"")
     assert child.returncode == 0
-
-
-class Terminal:
-    """A person's terminal with the command on it."""
-
-    def __init__(self, home: Path, *words: str, size: tuple[int, int] = (30, 90)) -> None:
-        self.outer, self.inner = pty.openpty()
-        self.resize(*size)
-        self.before = termios.tcgetattr(self.inner)
-        environment = dict(os.environ, PYTHONPATH=str(SOURCE), LANG="C.UTF-8", LC_ALL="C.UTF-8")
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *words],
-            stdin=self.inner,
-            stdout=self.inner,
-            stderr=self.inner,
-            env=environment,
-        )
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def until(self, text: bytes) -> bytes:
-        shown = b""
-        while text not in shown:
-            shown += os.read(self.outer, 4096)
-        return shown
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.outer, keys)
-
-    def is_as_before(self) -> bool:
-        return termios.tcgetattr(self.inner) == self.before
-
-
-@pytest.fixture
-def at(home: Path) -> Iterator[Callable[..., Terminal]]:
-    terminals: list[Terminal] = []
-
-    def sit(*words: str) -> Terminal:
-        terminals.append(Terminal(home, *words))
-        return terminals[-1]
-
-    yield sit
-    for one in terminals:
-        one.child.kill()
-        one.child.wait()
-        os.close(one.outer)
-        os.close(one.inner)
-
-
-At = Callable[..., Terminal]
 
 
 def test_a_program_on_a_terminal_gets_every_key_and_the_size(manager: FakeManager, at: At) -> None:

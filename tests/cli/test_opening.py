@@ -14,7 +14,7 @@ from bento.cli import place
 from bento.wire.admin import Failure, Fault, Request
 from bento.wire.opening import NAME_SIZE, decode_name
 from bento.wire.rpc import MAX_DATA, Data, Eof, Exit
-from tests.cli.conftest import Bento, Spawn
+from tests.cli.conftest import At, Bento, Spawn
 from tests.cli.fake import FakeManager, Heard, say
 
 Sentences = pytest.CaptureFixture[str]
@@ -176,6 +176,21 @@ def test_complaints_of_the_disposable_do_not_steer_the_terminal(
     manager.guest = Opener(complaint=b"\x1b[2Jno viewer\n", code=3)
     assert bento("disp", "open", "letter.txt") == 4
     assert capfd.readouterr().err.startswith("^[[2Jno viewer\n")
+
+
+def test_on_a_terminal_it_shows_how_far_it_is(manager: FakeManager, at: At, letter: Path) -> None:
+    os.truncate(letter, 2 * MAX_DATA)
+    manager.guest = Opener(back=b"short", complaint=b"\x1b[2Jno theme\n")
+    person = at("disp", "open", "letter.txt")
+    shown = person.until(b"changed in the disposable").replace(b"\r\n", b"\n")
+    assert person.child.wait() == 0
+    news, away = shown.split(b"\r"), b"\x1b[K"
+    assert news[1] == b"a disposable is being made" + away
+    assert b"letter.txt -> disposable   50 %" + away in news
+    assert b"letter.txt is open in a disposable" + away in news
+    assert away + b"^[[2Jno theme\n" in news, "a complaint takes the place of the line"
+    assert b"disposable -> letter.txt  1 KiB" + away in news
+    assert news[-1] == away + b"letter.txt was changed in the disposable"
 
 
 def test_ctrl_c_leaves_the_file_and_nothing_beside_it(manager: FakeManager, spawn: Spawn, letter: Path) -> None:

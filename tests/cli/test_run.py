@@ -218,6 +218,12 @@ def test_a_disposable_is_asked_for_as_the_options_say(manager: FakeManager, spaw
     ]
 
 
+def test_it_runs_in_a_domain_or_in_a_disposable(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bento("run", "--disposable", "--fresh", "web", "--", "true") == 2
+    sentence = "it runs in web or in a disposable; --disposable=web is one made from that"
+    assert capsys.readouterr().err == f"bento: {sentence}\n"
+
+
 def test_a_domain_that_is_missing_is_all_that_is_missed(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     assert bento("run") == 2
     sentence = "name the domain to run it in, or say --disposable, as in: bento run work -- ls -l"

@@ -53,7 +53,12 @@ def declare_run(parser: argparse.ArgumentParser) -> None:
 
 
 def run(words: argparse.Namespace, manager: Manager) -> int:
-    if bool(words.domain) == bool(words.disposable):
+    if words.domain and words.disposable:
+        raise Failed(
+            f"it runs in {words.domain} or in a disposable; --disposable={words.domain} is one made from that",
+            Code.BAD_INPUT,
+        )
+    if not words.domain and not words.disposable:
         raise Failed(
             "name the domain to run it in, or say --disposable, as in: bento run work -- ls -l", Code.BAD_INPUT
         )

@@ -119,7 +119,8 @@ def test_only_an_appvm_that_allows_it_has_disposables(based: Home, base: str) ->
 
 
 def test_without_a_default_the_admin_domain_makes_none(based: Home) -> None:
-    assert "default_dispvm" in based.refused("admin.vm.CreateDisposable").sentence
+    based.create("other")
+    assert based.refused("admin.vm.CreateDisposable").sentence.endswith("default_dispvm NAME' (there are: base)")
     based.ask("admin.property.Set", argument="default_dispvm", payload="base")
     assert based.row(created(based, "dom0"))["template"] == "base"
 
@@ -399,6 +400,21 @@ def test_the_persons_ends_with_a_manager_that_is_killed(based: Home, moment: str
     assert disposables(based) == []
     assert based.running(uuid) == []
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("whose", ["the disposable", "random", "everybody"])
+def test_it_ends_with_a_broker_that_dies(random: Home, whose: str) -> None:
+    with random.events() as events, random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}"):
+        name = events.until("domain-start")[-1].subject
+        match whose:
+            case "the disposable":
+                end_process(random.broker_pid(name))
+            case "random":
+                end_process(random.broker_pid("random"))
+            case _:
+                end_process(random.nursery_pid())
+        events.until("domain-delete")
+    assert disposables(random) == []
 
 
 def test_it_ends_with_the_domain_that_asked_for_it(random: Home) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 from bento.host.manager.durable import make_directory
 from bento.host.manager.inventory import names
 from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, lines, parsed, subject, yes
+from bento.host.manager.properties import makes_disposables
 from bento.host.model.domain import ADMIN, LABELS, Domain, DomainClass, PowerState
 from bento.host.model.errors import Conflict, Invalid, Kind, NoSuch, Refused, Unavailable
 from bento.host.model.inventory import DomainRecord
@@ -81,7 +82,11 @@ def disposable_template(manager: Manager, text: str) -> DomainName:
         return find_disposable_template(manager, text)
     if default := manager.inventory.default_dispvm(manager.inventory.get(ADMIN)):
         return default
-    raise Invalid("name the disposable template; the system's default_dispvm is not set")
+    there = names(record for record in manager.inventory if makes_disposables(record))
+    how = f"there are: {there}" if there else "'bento prefs NAME template_for_dispvms True' makes an AppVM one"
+    raise Invalid(
+        f"name the disposable template, or set one for all with 'bento prefs --global default_dispvm NAME' ({how})"
+    )
 
 
 async def remove(manager: Manager, request: Request) -> Reply:
