@@ -11,8 +11,8 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -24,7 +24,7 @@ from bento.cli.manager import Manager
 from bento.cli.place import Download, Ignored, Upload, room, why
 from bento.cli.progress import Progress
 from bento.cli.render import size
-from bento.cli.terminal import Harmlessly
+from bento.cli.terminal import Harmlessly, tidied_up
 from bento.wire.names import ADMIN
 from bento.wire.opening import decode_link, encode_name
 from bento.wire.rpc import ExitCode, Stream
@@ -47,80 +47,69 @@ def declare_disp_open(parser: argparse.ArgumentParser) -> None:
 
 
 def disp_open(words: argparse.Namespace, manager: Manager) -> int:
-    if LINK.match(words.subject):
-        link = decode_link(words.subject.encode(errors="surrogateescape"))
-        with Progress() as progress:
-            _carry(words, manager, LINK_SERVICE, _Outgoing(f"{link}\n".encode()), Ignored(), progress)
-        return Code.DONE
-    path = Path(words.subject)
-    with _ordinary(path) as file:
-        if words.view_only:
-            _send(words, manager, path, file, lambda _: Ignored())
-        elif _edit(words, manager, path, file):
-            print(f"{path} was changed in the disposable")
+    with Progress() as progress:
+        opening = _Opening(words, manager, progress)
+        if LINK.match(words.subject):
+            opening.link(decode_link(words.subject.encode(errors="surrogateescape")))
+            return Code.DONE
+        path = Path(words.subject)
+        with _ordinary(path) as file:
+            if words.view_only:
+                opening.file(path, file, Ignored())
+                return Code.DONE
+            changed = opening.edit(path, file)
+    if changed:
+        print(f"{path} was changed in the disposable")
     return Code.DONE
 
 
-def _edit(words: argparse.Namespace, manager: Manager, path: Path, file: BinaryIO) -> bool:
-    """Whether the file has another content now."""
-    if not os.access(path, os.W_OK):
-        _refuse(f"{path} may not be changed by this account; --view-only opens it")
-    before = os.fstat(file.fileno())
-    try:
-        with _aside(path) as (edited, aside):
-            limit = room(path.parent)
-            _send(words, manager, path, file, lambda show: Download(edited, limit, show))
-            edited.flush()
-            if not edited.tell():
-                return False
-            _take_over(edited, before)
-            if not _is(path, before):
-                kept = _keep_beside(aside, path)
-                raise Failed(f"{path} has changed here meanwhile; what came back is in {kept}", Code.OUTSIDE)
-            if filecmp.cmp(aside, path, shallow=False):
-                return False
-            os.replace(aside, path)
-            _sync(path.parent)
-            return True
-    except OSError as error:
-        raise Failed(f"cannot write beside {path}: {why(error)}; --view-only opens it", Code.OUTSIDE) from None
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    words: argparse.Namespace
+    manager: Manager
+    progress: Progress
 
+    def link(self, link: str) -> None:
+        self._carry(LINK_SERVICE, _Outgoing(f"{link}\n".encode()), Ignored())
 
-def _send(
-    words: argparse.Namespace,
-    manager: Manager,
-    path: Path,
-    file: BinaryIO,
-    taking: Callable[[Callable[[int], None]], Sink],
-) -> None:
-    """Have it opened; what comes back goes where `taking` says, which is given what shows how much has come."""
-    total = os.fstat(file.fileno()).st_size
-    name = encode_name(os.fsencode(path.name), view_only=words.view_only)
-    with Progress() as progress:
+    def edit(self, path: Path, file: BinaryIO) -> bool:
+        """Whether the file has another content now."""
+        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
+            _refuse(f"{path} may not be replaced by this account; --view-only opens it")
+        before = os.fstat(file.fileno())
+        try:
+            with tidied_up(), _Edited(path, self.progress) as edited:
+                self.file(path, file, edited)
+                return edited.take_its_place(before)
+        except OSError as error:
+            raise Failed(f"what came back for {path} cannot be kept: {why(error)}", Code.OUTSIDE) from None
+
+    def file(self, path: Path, file: BinaryIO, sink: Sink) -> None:
+        """Have it opened; what comes back goes to `sink`."""
+        total = os.fstat(file.fileno()).st_size
 
         def sent(done: int) -> None:
             if done < total:
-                progress.show(f"{path} -> disposable", done / total)
+                self.progress.show(f"{path} -> disposable", done / total)
             else:
-                progress.show(f"{path} is open in a disposable")
+                self.progress.show(f"{path} is open in a disposable")
 
-        outgoing = _Outgoing(name, Upload(file, total, sent))
-        sink = taking(lambda done: progress.show(f"disposable -> {path}  {size(done)}"))
-        _carry(words, manager, FILE_SERVICE, outgoing, sink, progress)
+        name = encode_name(os.fsencode(path.name), view_only=self.words.view_only)
+        self._carry(FILE_SERVICE, _Outgoing(name, Upload(file, total, sent)), sink)
 
-
-def _carry(
-    words: argparse.Namespace, manager: Manager, service: str, source: Source, sink: Sink, progress: Progress
-) -> None:
-    progress.show("a disposable is being made")
-    with call(manager, words.disposable, service, {"disposable": "yes", **birth(words)}) as connection:
-        complaints = _Complaints(progress)
-        code = Leg(connection, "the disposable", source, {Stream.STDOUT: sink, Stream.STDERR: complaints}).converse()
-        complaints.end()
-    if code in (ExitCode.NOT_FOUND, ExitCode.REFUSED):
-        raise Failed(f"the disposable has nothing that opens {words.subject}", Code.NOT_FOUND)
-    if code:
-        raise Failed(f"the program that opened {words.subject} failed with {code}; nothing came back", Code.OUTSIDE)
+    def _carry(self, service: str, source: Source, sink: Sink) -> None:
+        self.progress.show("a disposable is being made")
+        settings = {"disposable": "yes", **birth(self.words)}
+        with call(self.manager, self.words.disposable, service, settings) as connection:
+            complaints = _Complaints(self.progress)
+            sinks: dict[int, Sink] = {Stream.STDOUT: sink, Stream.STDERR: complaints}
+            code = Leg(connection, "the disposable", source, sinks).converse()
+            complaints.end()
+        subject = self.words.subject
+        if code in (ExitCode.NOT_FOUND, ExitCode.REFUSED):
+            raise Failed(f"the disposable has nothing that opens {subject}", Code.NOT_FOUND)
+        if code:
+            raise Failed(f"the program that opened {subject} failed with {code}; nothing came back", Code.OUTSIDE)
 
 
 class _Outgoing:
@@ -136,6 +125,56 @@ class _Outgoing:
     def read(self, limit: int) -> bytes:
         data, self._first = self._first[:limit], self._first[limit:]
         return data or (self._rest.read(limit) if self._rest else b"")
+
+
+class _Edited:
+    """What comes back for `path`: a file beside it from the first byte on, gone at the end unless it took its place."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._path = path
+        self._progress = progress
+        self._file: BinaryIO | None = None
+        self._aside = Path()
+        self._limit = 0
+
+    def __enter__(self) -> "_Edited":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+            self._aside.unlink(missing_ok=True)
+
+    def fileno(self) -> None:
+        return None
+
+    def write(self, untrusted: memoryview) -> int:
+        if self._file is None:
+            number, name = tempfile.mkstemp(prefix=".bento-", suffix=".part", dir=self._path.parent)
+            self._file, self._aside = open(number, "wb"), Path(name)  # noqa: SIM115  # closed at the end
+            self._limit = room(self._path.parent)
+        return Download(self._file, self._limit, self._show).write(untrusted)
+
+    def take_its_place(self, before: os.stat_result) -> bool:
+        """Whether the file changed by that. `Failed`, and both are kept, if it is not what it was `before`."""
+        if self._file is None:
+            return False
+        with suppress(PermissionError):  # a group that this account is not in: the file stays the account's own
+            os.fchown(self._file.fileno(), before.st_uid, before.st_gid)
+        os.fchmod(self._file.fileno(), stat.S_IMODE(before.st_mode) & 0o777)  # nothing is to run as its owner
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if not _is(self._path, before):
+            kept = _keep_beside(self._aside, self._path)
+            raise Failed(f"{self._path} has changed here meanwhile; what came back is in {kept}", Code.OUTSIDE)
+        if filecmp.cmp(self._aside, self._path, shallow=False):
+            return False
+        os.replace(self._aside, self._path)
+        _sync(self._path.parent)
+        return True
+
+    def _show(self, done: int) -> None:
+        self._progress.show(f"disposable -> {self._path}  {size(done)}")
 
 
 class _Complaints(Harmlessly):
@@ -166,26 +205,6 @@ def _ordinary(path: Path) -> BinaryIO:
         os.close(file)
         _refuse(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no ordinary file'}; only files are opened")
     return open(file, "rb")
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file in the same directory, and its name; gone at the end unless it was renamed."""
-    number, name = tempfile.mkstemp(prefix=".bento-", suffix=".part", dir=path.parent)
-    try:
-        with open(number, "w+b") as file:
-            yield file, Path(name)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def _take_over(edited: BinaryIO, before: os.stat_result) -> None:
-    """Whose the file was and who may do what with it. Nothing that came back is to run as its owner."""
-    with suppress(PermissionError):  # a group that this account is not in: the file stays the account's own
-        os.fchown(edited.fileno(), before.st_uid, before.st_gid)
-    os.fchmod(edited.fileno(), stat.S_IMODE(before.st_mode) & 0o777)
-    os.fsync(edited.fileno())
 
 
 def _is(path: Path, before: os.stat_result) -> bool:

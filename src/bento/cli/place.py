@@ -19,7 +19,7 @@ from bento.cli.leg import Leg
 from bento.cli.manager import Manager
 from bento.cli.progress import Progress
 from bento.cli.render import MIB, size
-from bento.cli.terminal import Harmlessly
+from bento.cli.terminal import Harmlessly, tidied_up
 from bento.wire.names import DomainName
 from bento.wire.rpc import Stream
 
@@ -158,7 +158,11 @@ def get(manager: Manager, domain: DomainName, path: str, user: str, target: Path
         raise Failed(f"{target} exists already; --force replaces it", Code.BAD_INPUT)
     aside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     try:
-        with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, 0o666)) as file, Progress() as progress:
+        with (
+            tidied_up(),
+            open(aside, "xb", opener=lambda name, flags: os.open(name, flags, 0o666)) as file,
+            Progress() as progress,
+        ):
             sink = Download(file, room(aside.parent), lambda done: progress.show(f"{domain}:{path}  {size(done)}"))
             code = _judge(_carry(manager, domain, ["sh", "-c", GET, "sh", path], user, _Nothing(), sink), domain, path)
             file.flush()

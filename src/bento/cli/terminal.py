@@ -20,16 +20,26 @@ def raw(file: int) -> Iterator[None]:
         yield
         return
 
-    def leave(number: int, _: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)  # as an exception, so that the terminal is given back on the way out
-
     before = termios.tcgetattr(file)
+    with tidied_up():
+        try:
+            tty.setraw(file, termios.TCSADRAIN)
+            yield
+        finally:
+            termios.tcsetattr(file, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def tidied_up() -> Iterator[None]:
+    """In the block a terminal that is closed, and a plain `kill`, are an exception: what is undone at the end, is."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
     handlers = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        tty.setraw(file, termios.TCSADRAIN)
         yield
     finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
