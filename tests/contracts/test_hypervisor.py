@@ -1,10 +1,14 @@
 """What every driver of the hypervisor port does: the real one and the pretended one."""
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +18,7 @@ import pytest
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Disk, Image, MachineSpec, MachineState
 from bento.host.ports.hypervisor import Machine
-from tests.contracts.machines import World, processes_naming, shell, world_of
+from tests.contracts.machines import VOLUME_BYTES, World, processes_naming, shell, world_of
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
@@ -363,6 +367,117 @@ def test_nothing_goes_on_from_an_image_that_is_not_whole(world: World, saved: Ma
             world.run(world.driver().launch(dataclasses.replace(spec, image=image)))
         assert processes_naming(spec.uuid) == []
         assert left_in(spec.run_dir) == []
+
+
+def suspended(world: World, machine: Machine) -> bytes:
+    """All that a machine is, which is killed."""
+    kept = io.BytesIO()
+    with piped_to(kept) as stream:
+        world.run(machine.suspend(stream))
+    world.run(machine.kill())
+    return kept.getvalue()
+
+
+@contextlib.contextmanager
+def piped_to(kept: io.BytesIO, most: int = sys.maxsize) -> Iterator[int]:
+    """A pipe that is read into `kept`, up to `most` bytes; all is there at the end."""
+    read, write = os.pipe()
+
+    def take() -> None:
+        while len(kept.getbuffer()) < most and (data := os.read(read, 1 << 20)):
+            kept.write(data)
+        os.close(read)
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    try:
+        yield write
+    finally:
+        os.close(write)
+        reader.join()
+
+
+def restored(world: World, spec: MachineSpec, stream: bytes) -> Machine:
+    """The machine that was written, stopped; its scratch disks are blank."""
+    read, write = os.pipe()
+
+    def give() -> None:
+        with contextlib.suppress(BrokenPipeError), open(write, "wb") as pipe:
+            pipe.write(stream)
+
+    writer = threading.Thread(target=give)
+    writer.start()
+    try:
+        return world.run(world.driver().restore(spec, read, ()))
+    finally:
+        os.close(read)
+        writer.join()
+
+
+def test_a_suspended_machine_goes_on_where_it_was(world: World) -> None:
+    spec = world.spec()
+    machine = started(world, spec)
+    with world.host(machine) as host:
+        assert shell(host, "echo kept >~/note").code == 0
+    stream = suspended(world, machine)
+    assert processes_naming(spec.uuid) == []
+    again = restored(world, spec, stream)
+    assert world.run(again.state()) is MachineState.PAUSED
+    world.run(again.resume())
+    with world.host(again) as host:
+        assert shell(host, "cat ~/note").stdout == b"kept\n"
+    assert world.run(again.state()) is MachineState.RUNNING
+    # It is a machine like any other, also to be suspended.
+    once_more = restored(world, spec, suspended(world, again))
+    world.run(once_more.resume())
+    with world.host(once_more) as host:
+        assert shell(host, "cat ~/note").stdout == b"kept\n"
+    world.run(once_more.kill())
+
+
+def test_a_machine_that_could_not_be_written_runs_on(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        with pytest.raises(Unavailable), piped_to(io.BytesIO(), most=1000) as stream:
+            world.run(machine.suspend(stream))
+        world.run(machine.resume())
+        assert world.run(machine.state()) is MachineState.RUNNING
+        assert shell(host, "echo as if nothing had been").stdout == b"as if nothing had been\n"
+
+
+def test_a_machine_that_was_written_in_vain_runs_on(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        with piped_to(io.BytesIO()) as stream:
+            world.run(machine.suspend(stream))
+        world.run(machine.resume())
+        assert shell(host, "echo as if nothing had been; sync").stdout == b"as if nothing had been\n"
+
+
+def test_half_a_machine_is_none_and_nothing_is_left(world: World) -> None:
+    spec = world.spec()
+    machine = started(world, spec)
+    with world.host(machine):
+        pass
+    stream = suspended(world, machine)
+    for some in (stream[: len(stream) // 2], b"not a machine at all"):
+        with pytest.raises(Unavailable):
+            restored(world, spec, some)
+        assert processes_naming(spec.uuid) == []
+        assert left_in(spec.run_dir) == []
+
+
+def test_disks_that_lie_in_memory_are_copied_from_a_stopped_machine(world: World) -> None:
+    spec = world.spec()
+    disks = tuple(dataclasses.replace(disk, scratch=not disk.read_only) for disk in spec.disks)
+    machine = started(world, dataclasses.replace(spec, disks=disks))
+    world.run(machine.pause())
+    copies = world.run(machine.copy_disks([1, 2]))
+    sizes = [os.fstat(copy).st_size for copy in copies]
+    for copy in copies:
+        os.close(copy)
+    assert sizes == [VOLUME_BYTES if world.kind == "qemu" else 0] * 2, "the pretended machine has no disks"
+    world.run(machine.resume())
+    assert world.run(machine.state()) is MachineState.RUNNING
+    world.run(machine.kill())
 
 
 def written(path: Path) -> tuple[int, int]:

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "bento.host.jail": ("bento.wire",),
     "bento.host.broker": ("bento.host.jail", "bento.wire"),
     "bento.host.service": ("bento.host.jail", "bento.wire"),
+    "bento.host.sealing": ("bento.host.jail", "bento.wire"),
     "bento.host.model": ("bento.wire",),
     "bento.host.policy": ("bento.host.model", "bento.wire"),
     "bento.host.contract": ("bento.host.model", "bento.wire"),

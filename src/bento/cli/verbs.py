@@ -36,6 +36,8 @@ VERBS: dict[str, Verb] = {
     "kill": Verb("domains", "kill", "end domains at once, as if the power failed"),
     "pause": Verb("domains", "pause", "freeze domains"),
     "unpause": Verb("domains", "unpause", "let paused domains go on"),
+    "suspend": Verb("suspending", "suspend", "write running domains to the disk, encrypted, and end their machines"),
+    "resume": Verb("suspending", "resume", "let suspended domains go on"),
     "prefs": Verb("settings", "prefs", "show or set a domain's properties"),
     "tags": Verb("settings", "tags", "show or set a domain's tags"),
     "features": Verb("settings", "features", "show or set a domain's features"),

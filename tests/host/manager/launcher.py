@@ -24,16 +24,17 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bento.host.drivers.fake.hypervisor import FakeHypervisor, FakeMachine
 from bento.host.drivers.files import FileStorage
+from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
 from bento.host.manager import brokers, daemon, templates
-from bento.host.manager.__main__ import home_mark, nursery_argv, service_argv
+from bento.host.manager.__main__ import home_mark, nursery_argv, sealing_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
 from bento.host.manager.daemon import Drivers
@@ -57,12 +58,16 @@ PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\nexec dd if="$HOME/ro
 class PretendedMachines(FakeHypervisor):
     mute: tuple[str, ...] = ("mute",)
 
+    async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> FakeMachine:
+        machine = await super().restore(spec, stream, disks)
+        _link_next_root(spec)
+        return machine
+
     async def launch(self, spec: MachineSpec) -> FakeMachine:
         if len(spec.disks) > 4:
             guest = spec.run_dir / "guest"
             (guest / "home").mkdir(parents=True, exist_ok=True)
-            (guest / "vde").unlink(missing_ok=True)
-            os.link(spec.disks[4].path, guest / "vde")
+            _link_next_root(spec)
             (guest / "home/root").write_text(f"the root of {spec.name}")
             (guest / "pack-root").write_text(PACK_SCRIPT)
             (guest / "pack-root").chmod(0o755)
@@ -72,6 +77,13 @@ class PretendedMachines(FakeHypervisor):
         if spec.name.startswith("stillborn"):
             await machine.kill()
         return machine
+
+
+def _link_next_root(spec: MachineSpec) -> None:
+    """What stands for the disk that a TemplateVM packs its root on."""
+    if len(spec.disks) > 4:
+        (spec.run_dir / "guest/vde").unlink(missing_ok=True)
+        os.link(spec.disks[4].path, spec.run_dir / "guest/vde")
 
 
 class PretendedKvm(PretendedMachines):
@@ -145,6 +157,8 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         builder=QuickBuilder(),
         nursery=nursery_argv,
         service=service_argv,
+        keys=KeyFile(places.host_key),
+        sealing=sealing_argv,
         doctor=_doctor,
     )
 

@@ -86,6 +86,12 @@ FEED_THE_SERVICE = (
     Privilege("end its input", ("close",)),
 )
 
+SEAL_A_MACHINE = (
+    Privilege("the stream, a pipe it was given, and the image from its beginning to its end", ("read",)),
+    Privilege("the disks, in memory: where there is something, and what", ("lseek", "pread64", "pwrite64")),
+    Privilege("have the image on disk before anybody relies on it", ("fsync",)),
+)
+
 ATTACKS = frozenset(
     {
         # Run another program, or another process.
@@ -140,6 +146,20 @@ RELAY = Profile(
 )
 """Between a guest's leg and one service of the admin domain: reads the guest's frames once the service runs."""
 
+SEALER = Profile(
+    RUNNING_PYTHON + SEAL_A_MACHINE,
+    deadly=ATTACKS,
+    limits=Limits(
+        # The image, the stream, disks, the standard files.
+        files=64,
+        # The interpreter and OpenSSL map 60 MiB; three copies of a piece of 1 MiB.
+        memory=256 * MIB,
+        # What its image may take is for the manager to say, machine by machine (sandbox.py): this is only a bound.
+        file_size=1 << 44,
+    ),
+)
+"""A suspended machine's passage to the disk or back: moves what a guest wrote, and reads nothing of it."""
+
 SERVICE = Limits(files=1024, memory=2048 * MIB, file_size=64 * MIB, processes=256)
 """What one call of a service may take. Its processes share this user's count with nobody outside of their box."""
 
@@ -161,5 +181,6 @@ NOT_FOR_SERVICES = frozenset(
 
 assert ATTACKS.isdisjoint(BROKER.allowed)
 assert ATTACKS.isdisjoint(RELAY.allowed)
-assert RELAY.allowed | NOT_FOR_SERVICES <= NUMBERS.keys()
+assert ATTACKS.isdisjoint(SEALER.allowed)
+assert RELAY.allowed | SEALER.allowed | NOT_FOR_SERVICES <= NUMBERS.keys()
 assert NURSERY.allowed | ATTACKS <= NUMBERS.keys()

@@ -2,11 +2,13 @@
 
 Of the host they see /usr, Python and Bento's own code, all read-only; no home,
 no network but what sockets they were given. The nursery sees nothing else at
-all. A service of the admin domain, which is any program, finds a /proc of its
-own processes, the harmless devices, and an empty home and /tmp that are gone
-with the call.
+all; nor does the process that takes a suspended machine to the disk, but the
+library that encrypts it. A service of the admin domain, which is any program,
+finds a /proc of its own processes, the harmless devices, and an empty home and
+/tmp that are gone with the call.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 
@@ -68,6 +70,34 @@ def service_argv(
         "--",
         *_python(python, "bento.host.service"),
         *("--control-fd", "0", str(inside)),
+    ]
+
+
+def sealing_argv(
+    *,
+    bwrap: PurePosixPath,
+    python: PurePosixPath,
+    python_home: PurePosixPath,
+    package: PurePosixPath,
+    libraries: Mapping[str, PurePosixPath],
+    arguments: Sequence[str],
+    file_size: int,
+) -> list[str]:
+    """The command line of one passage of a suspended machine: `arguments` are those of `bento.host.sealing`.
+
+    `libraries` are what it may import besides, by the name it has beside `bento`. No file grows beyond `file_size`
+    bytes: a QEMU that a guest has taken over could send a stream without an end.
+    """
+    bound = [word for name, path in libraries.items() for word in ("--ro-bind", str(path), f"/code/{name}")]
+    return [
+        *("prlimit", f"--fsize={file_size}:{file_size}"),
+        *_empty(bwrap, python_home, package),
+        *("--unshare-pid", "--disable-userns"),
+        *bound,
+        *("--remount-ro", "/"),
+        "--",
+        *_python(python, "bento.host.sealing"),
+        *arguments,
     ]
 
 

@@ -5,15 +5,18 @@ systemd user unit (socket activation). What it then does is in `daemon.py`.
 """
 
 import argparse
+import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import bento
 from bento.host.drivers.files import FileStorage
+from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.machine import doctor, kvm, kvm_cache, software
 from bento.host.drivers.machine.kvm_access import KVM_DEVICE
 from bento.host.drivers.qemu.hypervisor import QemuHypervisor
@@ -49,6 +52,8 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         builder=DebianBuilder(config=places.policy.parent),
         nursery=nursery_argv,
         service=service_argv,
+        keys=KeyFile(places.host_key),
+        sealing=sealing_argv,
         doctor=partial(_examine, places),
     )
 
@@ -77,6 +82,21 @@ def nursery_argv(control_fd: int) -> list[str]:
 
 def service_argv(program: Path) -> list[str]:
     return sandbox.service_argv(bwrap=_bwrap("services"), **_code(), program=PurePosixPath(program))
+
+
+def sealing_argv(arguments: Sequence[str], file_size: int) -> list[str]:
+    # Cryptography is a package, and one extension module that it is linked to in Python's own way.
+    libraries = {"cryptography": _origin("cryptography").parent, "_cffi_backend.so": _origin("_cffi_backend")}
+    return sandbox.sealing_argv(
+        bwrap=_bwrap("suspended domains"), **_code(), libraries=libraries, arguments=arguments, file_size=file_size
+    )
+
+
+def _origin(module: str) -> PurePosixPath:
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise Unavailable(f"the Python package of {module} is missing, and suspending needs it; install Bento anew")
+    return PurePosixPath(found.origin)
 
 
 def _bwrap(who: str) -> PurePosixPath:

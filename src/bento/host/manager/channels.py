@@ -21,7 +21,7 @@ from bento.host.manager.live import Live
 from bento.host.manager.places import Places
 from bento.host.manager.properties import number
 from bento.host.model.domain import PowerState
-from bento.host.model.errors import BentoError, Unavailable
+from bento.host.model.errors import BentoError, Silent, Unavailable
 from bento.wire.control import Asked, Ending
 from bento.wire.names import DomainName
 from bento.wire.rpc import ExitCode
@@ -72,6 +72,33 @@ class Channels:
         live.broker = broker
         live.tell()
         return serving
+
+    async def answered(self, live: Live, serving: asyncio.Task[End]) -> None:
+        """Wait for the agent's first answer; raises what makes it vain: a kill, the machine gone, the broker ended,
+        the deadline (`Silent`).
+        """
+        assert live.machine
+        assert live.broker
+        name, seconds = live.name, number(self._inventory.get(live.name), "qrexec_timeout")
+        gone = asyncio.create_task(live.machine.wait())
+        unwanted = asyncio.create_task(live.unwanted.wait())
+        try:
+            awaited: set[asyncio.Future[Any]] = {live.broker.up, serving, gone, unwanted}
+            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            unwanted.cancel()
+        see = f"see 'bento logs {name}'"
+        if live.unwanted.is_set():
+            raise Unavailable(f"'{name}' was killed while it started")
+        # A machine that ends closes its channel a moment before.
+        if gone.done() or (serving.done() and await live.is_gone()):
+            raise Silent(f"the machine of '{name}' ended while it started; {see}")
+        if serving.done():
+            sentence = serving.result().sentence
+            raise Unavailable(f"the agent in '{name}' was disconnected while it started ({sentence}); {see}")
+        if not live.broker.up.done():
+            raise Silent(f"'{name}' did not answer within {seconds} s; {see}")
 
     async def hold_up(self, live: Live, serving: asyncio.Task[End] | None, gone: asyncio.Task[None]) -> None:
         """Replace its broker (`serving`, or None) whenever that ends, until the machine is `gone`."""

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -42,11 +42,14 @@ from bento.host.manager.places import Places
 from bento.host.manager.policy import PolicyFiles
 from bento.host.manager.recovery import recover
 from bento.host.manager.reports import Reports
+from bento.host.manager.saved import Saved
 from bento.host.manager.seeds import Seeds
 from bento.host.manager.services import Services
+from bento.host.manager.suspension import Suspension
 from bento.host.manager.templates import Templates
 from bento.host.model.errors import BentoError, Unavailable
 from bento.host.ports.hypervisor import Hypervisor
+from bento.host.ports.keys import Keys
 from bento.host.ports.storage import Storage
 from bento.host.ports.store import Store
 from bento.host.ports.templates import TemplateBuilder
@@ -83,6 +86,9 @@ class Drivers:
     """The command line of the brokers' nursery, whose control socket is the given file number."""
     service: Callable[[Path], list[str]]
     """The command line of one call of a service of the admin domain, which lies in that file."""
+    keys: Keys
+    sealing: Callable[[Sequence[str], int], list[str]]
+    """The command line of a suspended machine's passage: its arguments, and how large its files may grow in bytes."""
     doctor: Callable[[], Awaitable[list[dict[str, object]]]]
 
 
@@ -150,14 +156,18 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             templates=templates,
             events=events,
         )
+        channels = Channels(inventory, places, nursery, events, answer)
+        saved = Saved(places, drivers.hypervisor, drivers.keys, drivers.sealing)
+        suspension = Suspension(inventory, places, channels, saved, events)
         lifecycle = Lifecycle(
             inventory=inventory,
             places=places,
             hypervisor=drivers.hypervisor,
             machines=machines,
-            channels=Channels(inventory, places, nursery, events, answer),
+            channels=channels,
             templates=templates,
             seeds=seeds,
+            suspension=suspension,
             events=events,
         )
         disposables = Disposables(inventory, places, events)
@@ -167,7 +177,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         services = Services(places.services, drivers.service, reports)
         contracts = Contracts(places.contracts)
         calls = Calls(inventory, policy, lifecycle, disposables, consent, services, audit, contracts, reports)
-        await recover(inventory, places, drivers.hypervisor, lifecycle, templates)
+        await recover(inventory, places, drivers.hypervisor, lifecycle, templates, suspension)
         manager = Manager(
             inventory=inventory,
             lifecycle=lifecycle,

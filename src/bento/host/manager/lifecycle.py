@@ -15,7 +15,6 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from bento.host.manager.brokers import Broker, End
 from bento.host.manager.channels import Channels
@@ -23,10 +22,12 @@ from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
+from bento.host.manager.passage import Progress
 from bento.host.manager.places import Places
 from bento.host.manager.properties import number
 from bento.host.manager.reports import Reports
 from bento.host.manager.seeds import Seed, Seeds
+from bento.host.manager.suspension import Suspension, how_it_goes_on, is_suspended
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
 from bento.host.model.errors import BentoError, Conflict, Refused, Silent, Unavailable
@@ -51,6 +52,7 @@ class Lifecycle:
         channels: Channels,
         templates: Templates,
         seeds: Seeds,
+        suspension: Suspension,
         events: Events,
     ) -> None:
         self._inventory = inventory
@@ -61,6 +63,7 @@ class Lifecycle:
         self._templates = templates
         self._seeds = seeds
         self._events = events
+        self._suspension = suspension
         self._live: dict[DomainName, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports = Reports()
@@ -70,8 +73,10 @@ class Lifecycle:
     def state(self, name: DomainName) -> PowerState:
         if name == ADMIN:
             return PowerState.RUNNING
-        live = self._live.get(name)
-        return live.state if live else PowerState.HALTED
+        if live := self._live.get(name):
+            return live.state
+        at_rest = name in self._inventory and is_suspended(self._inventory.get(name))
+        return PowerState.SUSPENDED if at_rest else PowerState.HALTED
 
     def machine(self, name: DomainName) -> Machine | None:
         live = self._live.get(name)
@@ -97,7 +102,7 @@ class Lifecycle:
     # What can be asked for.
 
     async def start(self, name: DomainName, *, for_call: bool = False, fresh: bool = False) -> None:
-        """Start a halted domain; returns when its agent has answered.
+        """Start a halted domain, or resume a suspended one; returns when its agent has answered.
 
         `for_call`: only for one call. `fresh`: it boots, even where it could go on from a seed.
         """
@@ -105,13 +110,35 @@ class Lifecycle:
         record = self._inventory.get(name)
         if name == ADMIN:
             raise Refused(f"'{ADMIN}' is this machine itself; it runs as long as you do")
-        if (state := self.state(name)) is not PowerState.HALTED:
+        if (state := self.state(name)) is PowerState.SUSPENDED:
+            await self.resume(name, lambda _: None)
+            return
+        if state is not PowerState.HALTED:
             raise Conflict(f"'{name}' is not halted, it is {state.lower()}", actual=state, required=PowerState.HALTED)
         self._inventory.require_free(name)
         live = Live(name, record.domain.uuid, for_call=for_call, fresh=fresh)
         self._live[name] = live
         live.move(Step.LAUNCH)
         live.starting = self._spawn(self._start(live), tells=True)
+        await asyncio.shield(live.starting)
+
+    async def suspend(self, name: DomainName, progress: Progress) -> None:
+        """Write all that a running domain is to the disk, encrypted, and end its machine; returns when that is done."""
+        live = self._require(name, PowerState.RUNNING)
+        if live.for_call:
+            raise Conflict(f"'{name}' is there for one call, and ends with it", actual="for a call", required="its own")
+        live.move(Step.SUSPEND)
+        await asyncio.shield(self._spawn(self._suspend(live, progress)))
+
+    async def resume(self, name: DomainName, progress: Progress) -> None:
+        """Have a suspended domain go on; returns when its agent has answered."""
+        record = self._inventory.get(name)
+        if (state := self.state(name)) is not PowerState.SUSPENDED:
+            raise Conflict(f"'{name}' is not suspended, it is {state.lower()}", actual=state, required="suspended")
+        self._inventory.require_free(name)
+        live = self._live[name] = Live(name, record.domain.uuid, state)
+        live.move(Step.LAUNCH)
+        live.starting = self._spawn(self._resume(live, progress), tells=True)
         await asyncio.shield(live.starting)
 
     async def ensure_running(self, name: DomainName) -> None:
@@ -136,15 +163,17 @@ class Lifecycle:
             await asyncio.shield(ending)
 
     async def kill(self, name: DomainName) -> None:
-        """End a domain now, whatever it does; returns when it is halted."""
-        live = self._live.get(name)
-        if live is None:
+        """End a domain now, whatever it does, or throw away what it was saved as; returns when it is halted."""
+        if live := self._live.get(name):
+            live.unwanted.set()
+            # A start is not cancelled, which would also interrupt its undoing: it looks for itself.
+            if live.machine and not (live.starting and not live.starting.done()):
+                await live.machine.kill()
+            await live.halted.wait()
+        elif self.state(name) is PowerState.HALTED:
             raise Conflict(f"'{name}' does not run", actual=PowerState.HALTED, required=PowerState.RUNNING)
-        live.unwanted.set()
-        # A start is not cancelled, which would also interrupt its undoing: it looks for itself.
-        if live.machine and not (live.starting and not live.starting.done()):
-            await live.machine.kill()
-        await live.halted.wait()
+        if self.state(name) is PowerState.SUSPENDED:
+            await self._throw_away(name)
 
     def discard(self, name: DomainName) -> None:
         """Have a disposable end and be gone, whether it runs, starts, or was never started."""
@@ -244,6 +273,23 @@ class Lifecycle:
         log.info("%s started in %.2f s", name, seconds)
         self._events.tell(name, "domain-start")
 
+    async def _resume(self, live: Live, progress: Progress) -> None:
+        name, began = live.name, time.monotonic()
+        try:
+            await self._suspension.restore(live, progress)
+        except BentoError as error:
+            self._forget(live, Step.REST)
+            self._reports.say(name, logging.WARNING, f"{name} stays suspended: {error}")
+            self._events.tell(name, "domain-resume-failed", reason=str(error))
+            raise
+        serving, failure = await self._suspension.go_on(live)
+        live.move(Step.READY)
+        self._spawn(self._keep(live, serving))
+        log.info("%s was resumed in %.2f s", name, time.monotonic() - began)
+        self._events.tell(name, "domain-resumed")
+        if failure:
+            raise failure
+
     async def _boot_until_answered(
         self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
     ) -> asyncio.Task[End]:
@@ -280,39 +326,15 @@ class Lifecycle:
         async with AsyncExitStack() as attempt:
             with self._machines.base_at_rest(record):
                 spec = await self._machines.prepare(record, version, seed)
+                self._suspension.note(spec)
                 # Whatever machine of this domain is left from a crash was reaped at recovery.
                 live.machine = await self._hypervisor.launch(spec)
             attempt.push_async_callback(live.machine.kill)
             serving = await self._channels.attach(live, first=True)
             attempt.callback(serving.cancel)
-            await self._agent_answers(live, serving)
+            await self._channels.answered(live, serving)
             await undo.enter_async_context(attempt.pop_all())
         return serving
-
-    async def _agent_answers(self, live: Live, serving: asyncio.Task[End]) -> None:
-        """Wait for it; or for what makes it vain: a kill, the machine gone, the broker ended, the deadline."""
-        assert live.machine
-        assert live.broker
-        name, seconds = live.name, self._number(live, "qrexec_timeout")
-        gone = asyncio.create_task(live.machine.wait())
-        unwanted = asyncio.create_task(live.unwanted.wait())
-        try:
-            awaited: set[asyncio.Future[Any]] = {live.broker.up, serving, gone, unwanted}
-            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            unwanted.cancel()
-        see = f"see 'bento logs {name}'"
-        if live.unwanted.is_set():
-            raise Unavailable(f"'{name}' was killed while it started")
-        # A machine that ends closes its channel a moment before.
-        if gone.done() or (serving.done() and await self._is_gone(live)):
-            raise Silent(f"the machine of '{name}' ended while it started; {see}")
-        if serving.done():
-            sentence = serving.result().sentence
-            raise Unavailable(f"the agent in '{name}' was disconnected while it started ({sentence}); {see}")
-        if not live.broker.up.done():
-            raise Silent(f"'{name}' did not answer within {seconds} s; {see}")
 
     # How it is kept, and how it ends.
 
@@ -332,6 +354,10 @@ class Lifecycle:
         live.tell()
         await self._bury(live)
 
+    async def _suspend(self, live: Live, progress: Progress) -> None:
+        await self._suspension.suspend(live, progress)
+        await live.halted.wait()
+
     async def _shut_down(self, live: Live, broker: Broker) -> None:
         name, record, seconds = live.name, self._inventory.get(live.name), self._number(live, "shutdown_timeout")
         try:
@@ -341,7 +367,7 @@ class Lifecycle:
             async with asyncio.timeout(seconds):
                 await self._channels.power_off(live)
         except (BentoError, TimeoutError) as error:
-            if not await self._is_gone(live):
+            if not await live.is_gone():
                 raise self._still_runs(live, error, seconds) from error
             if not live.packed and record.domain.klass is DomainClass.TEMPLATE:
                 await live.halted.wait()
@@ -350,14 +376,6 @@ class Lifecycle:
         await live.halted.wait()
         if live.failure:
             raise live.failure
-
-    async def _is_gone(self, live: Live) -> bool:
-        """Whether the machine has ended, or is just being killed, even if its keeper does not know yet."""
-        assert live.machine
-        try:
-            return live.gone.is_set() or live.unwanted.is_set() or await live.machine.state() is MachineState.GONE
-        except BentoError:
-            return False
 
     def _still_runs(self, live: Live, error: BentoError | TimeoutError, seconds: int) -> BentoError:
         """Back to running after a shutdown that did not work; what to tell the person."""
@@ -373,6 +391,12 @@ class Lifecycle:
     async def _bury(self, live: Live) -> None:
         """Its machine is gone: commit what a template packed, take away what a run leaves, say so."""
         name = live.name
+        if live.saved:
+            shutil.rmtree(self._places.machine(live.uuid), ignore_errors=True)
+            self._forget(live, Step.REST)
+            log.info("%s is suspended", name)
+            self._events.tell(name, "domain-suspended")
+            return
         try:
             if live.packed:
                 await self._templates.commit(self._inventory.get(name))
@@ -398,13 +422,23 @@ class Lifecycle:
         elif name in self._inventory:
             self._end_run(self._inventory.get(name))
 
+    async def _throw_away(self, name: DomainName) -> None:
+        """What a suspended domain was saved as, and with that its run."""
+        record = self._inventory.get(name)
+        with self._inventory.hold(name, "is being ended"):
+            self._suspension.discard(record)
+            await self._machines.take_away(record)
+            self._end_run(record)
+            await self._templates.sweep()
+        self._events.tell(name, "domain-shutdown")
+
     def _end_run(self, record: DomainRecord) -> None:
         if self._inventory.ended(record.name):
             shutil.rmtree(self._places.domain(record.domain.uuid), ignore_errors=True)
             self._events.tell("", "domain-delete", vm=record.name)
 
-    def _forget(self, live: Live) -> None:
-        live.move(Step.GONE)
+    def _forget(self, live: Live, step: Step = Step.GONE) -> None:
+        live.move(step)
         del self._live[live.name]
         live.halted.set()
 
@@ -417,6 +451,7 @@ class Lifecycle:
             actual = self.state(name)
             wanted = "running" if state is PowerState.RUNNING else state.lower()
             way = f"; 'bento unpause {name}' lets it go on" if actual is PowerState.PAUSED else ""
+            way = f"; {how_it_goes_on(name)}" if actual is PowerState.SUSPENDED else way
             raise Conflict(f"'{name}' is not {wanted}, it is {actual.lower()}{way}", actual=actual, required=state)
         return live
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from bento.host.manager.brokers import Broker
 from bento.host.model.domain import TRANSITIONS, PowerState, Step
 from bento.host.model.errors import BentoError, Conflict
+from bento.host.model.machine import MachineState
 from bento.host.ports.hypervisor import Machine
 from bento.wire.names import DomainName
 
@@ -31,6 +32,8 @@ class Live:
     """Set by a kill."""
     packed: bool = False
     """A TemplateVM's root lies packed on its next-root volume."""
+    saved: bool = False
+    """All that it was is on the disk, and counts: its machine is only to be buried."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the machine has ended; burying it follows."""
     halted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,3 +58,11 @@ class Live:
 
     async def change(self) -> None:
         await self._changed.wait()
+
+    async def is_gone(self) -> bool:
+        """Whether the machine has ended, or is just being killed, even if its keeper does not know yet."""
+        assert self.machine
+        try:
+            return self.gone.is_set() or self.unwanted.is_set() or await self.machine.state() is MachineState.GONE
+        except BentoError:
+            return False

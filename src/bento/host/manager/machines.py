@@ -11,7 +11,7 @@ from bento.host.manager.properties import number
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
 from bento.host.model.errors import Conflict
-from bento.host.model.inventory import DomainRecord, TemplateVersion
+from bento.host.model.inventory import DomainRecord, Phase, TemplateVersion
 from bento.host.model.machine import Disk, Image, MachineSpec
 from bento.host.ports.storage import Storage
 from bento.host.ports.templates import ROOT_KEPT, SEED
@@ -133,8 +133,9 @@ class Machines:
         assert record.domain.template
         base, run_dir = self._inventory.get(record.domain.template), self._places.machine(record.domain.uuid)
         if base.run:
+            now = "is suspended; 'bento resume' and" if base.run.phase is Phase.SUSPENDED else "runs;"
             raise Conflict(
-                f"'{record.name}' is made from '{base.name}', which runs; 'bento shutdown --wait {base.name}' first",
+                f"'{record.name}' is made from '{base.name}', which {now} 'bento shutdown --wait {base.name}' first",
                 actual="running",
                 required="halted",
             )

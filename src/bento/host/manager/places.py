@@ -50,6 +50,10 @@ class Places:
         return self.data / "manager.lock"
 
     @property
+    def host_key(self) -> Path:
+        return self.data / "host.key"
+
+    @property
     def audit(self) -> Path:
         return self.data / "audit"
 
@@ -82,6 +86,14 @@ class Places:
     def volatile(self, uuid: UUID) -> Path:
         """Thrown away at each stop."""
         return self.domain(uuid) / "volatile.img"
+
+    def suspended(self, uuid: UUID) -> Path:
+        """A suspended domain's machine, sealed."""
+        return self.domain(uuid) / "suspended.img"
+
+    def suspended_facts(self, uuid: UUID) -> Path:
+        """How to go on from it, with its key."""
+        return self.domain(uuid) / "suspended.json"
 
     def delta(self, uuid: UUID, base: int) -> Path:
         """What a TemplateVM or StandaloneVM changed over version `base`; never applied to another version."""

@@ -12,31 +12,44 @@ from uuid import UUID
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.places import Places
+from bento.host.manager.suspension import Suspension, is_suspended
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
 from bento.host.model.inventory import DomainRecord, Phase
 from bento.host.ports.hypervisor import Hypervisor
 
+THEIR_MACHINE = {Phase.RUNNING, Phase.SUSPENDING, Phase.RESUMING}
+"""Phases in which a domain is its machine, if that is there."""
+
 log = logging.getLogger(__name__)
 
 
 async def recover(
-    inventory: Inventory, places: Places, hypervisor: Hypervisor, lifecycle: Lifecycle, templates: Templates
+    inventory: Inventory,
+    places: Places,
+    hypervisor: Hypervisor,
+    lifecycle: Lifecycle,
+    templates: Templates,
+    suspension: Suspension,
 ) -> None:
     for directory in (places.domains, places.templates, places.machines, places.seeds):
         directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     templates.clear_aside()
 
     # A run that was only starting was promised to nobody, and calls have ended with the manager that knew of them:
-    # the machines of both, if there are any, are not claimed and so ended.
-    running = [record for record in inventory if record.run and record.run.phase is Phase.RUNNING]
+    # the machines of both, if there are any, are not claimed and so ended. So is what is left of a suspended one's.
+    running = [record for record in inventory if record.run and record.run.phase in THEIR_MACHINE]
     machines = await hypervisor.adopt({r.domain.uuid: places.machine(r.domain.uuid) for r in running})
 
     for record in inventory:
         machine = machines.get(record.domain.uuid)
-        if machine:
+        if machine and record.run and record.run.phase is Phase.RUNNING:
             log.info("%s still runs", record.name)
             await lifecycle.adopt(record, machine)
+        elif machine:
+            await lifecycle.adopt(await suspension.recover(record, machine), machine)
+        elif is_suspended(record) and suspension.is_whole(record):
+            log.info("%s is suspended", record.name)
         else:
             _put_away(inventory, places, record)
     _sweep(places.domains, {record.domain.uuid for record in inventory})

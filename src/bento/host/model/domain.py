@@ -29,6 +29,8 @@ class PowerState(StrEnum):
     TRANSIENT = "Transient"
     RUNNING = "Running"
     PAUSED = "Paused"
+    SUSPENDED = "Suspended"
+    """It has no machine: all that it was lies in a file, and goes on from there."""
 
 
 class Step(StrEnum):
@@ -39,6 +41,8 @@ class Step(StrEnum):
     PAUSE = "pause"
     UNPAUSE = "unpause"
     STOP = "stop"
+    SUSPEND = "suspend"
+    REST = "rest"
     GONE = "gone"
 
 
@@ -48,6 +52,9 @@ TRANSITIONS: dict[tuple[PowerState, Step], PowerState] = {
     (PowerState.RUNNING, Step.PAUSE): PowerState.PAUSED,
     (PowerState.PAUSED, Step.UNPAUSE): PowerState.RUNNING,
     (PowerState.RUNNING, Step.STOP): PowerState.TRANSIENT,
+    (PowerState.RUNNING, Step.SUSPEND): PowerState.TRANSIENT,
+    (PowerState.TRANSIENT, Step.REST): PowerState.SUSPENDED,
+    (PowerState.SUSPENDED, Step.LAUNCH): PowerState.TRANSIENT,
     (PowerState.TRANSIENT, Step.GONE): PowerState.HALTED,
     (PowerState.RUNNING, Step.GONE): PowerState.HALTED,
     (PowerState.PAUSED, Step.GONE): PowerState.HALTED,

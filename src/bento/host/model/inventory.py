@@ -20,6 +20,12 @@ class Phase(StrEnum):
     RUNNING = "running"
     FOR_CALL = "for a call"
     """It runs for one call, and is over with it."""
+    SUSPENDING = "suspending"
+    """Its machine is stopped while it is written to a file that does not count yet: the machine is the domain."""
+    SUSPENDED = "suspended"
+    """What was written is the domain. A machine that is still there is none of it any more."""
+    RESUMING = "resuming"
+    """A machine was made of what was written and may have run since: what was written does not count any more."""
 
 
 @dataclass(frozen=True, slots=True)

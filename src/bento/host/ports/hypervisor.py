@@ -4,7 +4,7 @@ Every driver, the fake included, passes the suite in `tests/contracts/`.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -41,6 +41,21 @@ class Machine(Protocol):
         """Stop it and write what it is, but its RAM, which lies in the file its spec named, to the new file `state`.
 
         It is not to go on after that, only to be killed: its RAM is what others begin from.
+        """
+        ...
+
+    async def suspend(self, stream: int) -> None:
+        """Stop it and write all that it is, its RAM included, to the open file `stream`, a pipe that somebody reads.
+
+        Its disks are as it left them. It goes on with `resume` after that, also where this failed or was not waited
+        for: unless somebody goes on from what was written.
+        """
+        ...
+
+    async def copy_disks(self, places: Sequence[int]) -> list[int]:
+        """What its disks at these places hold now, for those that are scratch: open files in memory, the caller's.
+
+        It must be paused.
         """
         ...
 
@@ -85,6 +100,14 @@ class Hypervisor(Protocol):
         """Start a machine; when this returns its sockets can be connected.
 
         Raises `Unavailable` with a sentence, and then leaves no process and no socket behind.
+        """
+        ...
+
+    async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> Machine:
+        """The machine that `Machine.suspend` wrote to a file, which is read from the pipe `stream`; it is paused.
+
+        `spec` is the one it ran with; `disks` are open files in place of its scratch disks, in their order. On return
+        all has been read, and no instruction of the guest was executed. Raises as `launch` does.
         """
         ...
 

@@ -9,7 +9,8 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ SOURCE = str(Path(bento.__file__).parents[1])
 PYTHON = os.path.realpath(sys.executable)
 STOPPED, WAITING = "T", "D"
 CHANNEL = "channel.sock"
+GUEST = "guest"
+"""Below the run directory: what the machine's agent takes for `/`."""
 CONSOLE = "console.sock"
 BALLOON = "balloon"
 """The file that holds what it is left of its memory, in bytes."""
@@ -74,6 +77,17 @@ class FakeMachine:
     async def save(self, state: Path) -> None:
         await self._stop(True)
         state.touch(exist_ok=False)
+
+    async def suspend(self, stream: int) -> None:
+        """What it remembers is its files."""
+        await self._stop(True)
+        try:
+            await asyncio.to_thread(_pack, self._run_dir / GUEST, stream)
+        except OSError as error:
+            raise Unavailable(f"the pretended machine could not be written: {error.strerror}") from error
+
+    async def copy_disks(self, places: Sequence[int]) -> list[int]:
+        return [os.memfd_create("bento-copy", os.MFD_CLOEXEC) for _ in places]
 
     async def pause(self) -> None:
         await self._stop(True)
@@ -152,6 +166,20 @@ class FakeHypervisor:
             log.info("%s goes on from an image", spec.name)
         if spec.memory_file:
             spec.memory_file.touch(exist_ok=False)
+        return await self._begin(spec)
+
+    async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> FakeMachine:
+        for name in (CHANNEL, CONSOLE):  # of the machine that this one was
+            (spec.run_dir / name).unlink(missing_ok=True)
+        try:
+            await asyncio.to_thread(_unpack, stream, spec.run_dir / GUEST)
+        except (OSError, tarfile.TarError) as error:
+            raise Unavailable(f"the pretended {spec.name} is not whole: {error}") from error
+        machine = await self._begin(spec)
+        await machine.pause()
+        return machine
+
+    async def _begin(self, spec: MachineSpec) -> FakeMachine:
         for name in (BALLOON, IN_MEMORY):
             (spec.run_dir / name).unlink(missing_ok=True)
         if spec.gives_back:
@@ -162,9 +190,9 @@ class FakeHypervisor:
         try:
             (spec.run_dir / CHANNEL).unlink(missing_ok=True)
             # Another machine in the same place: what one keeps for as long as it runs is gone with it.
-            shutil.rmtree(spec.run_dir / "guest/run", ignore_errors=True)
-            _install_services(spec.run_dir / "guest/etc/qubes-rpc")
-            add_settings(spec.run_dir / "guest", Path(bento.__file__).parent)
+            shutil.rmtree(spec.run_dir / GUEST / "run", ignore_errors=True)
+            _install_services(spec.run_dir / GUEST / "etc/qubes-rpc")
+            add_settings(spec.run_dir / GUEST, Path(bento.__file__).parent)
             with listen(spec.run_dir / CONSOLE) as console:
                 argv = partial(self._argv, spec, console.fileno())
                 await spawn(argv, inherit=[console.fileno()], said=said)
@@ -222,6 +250,19 @@ class FakeHypervisor:
         argv += ["--bind", str(spec.run_dir), RUN_DIR]
         who = f"{spec.name}/{Mark(self._home, spec.uuid)}"
         return [*argv, "--", PYTHON, "-S", "-m", "bento.host.drivers.fake.machine", who, str(console)]
+
+
+def _pack(directory: Path, stream: int) -> None:
+    with open(stream, "wb", closefd=False) as file, tarfile.open(fileobj=file, mode="w|") as archive:
+        archive.add(directory, arcname=".", filter=lambda member: None if member.name == "./run" else member)
+
+
+def _unpack(stream: int, directory: Path) -> None:
+    with open(stream, "rb", closefd=False) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        archive.extraction_filter = lambda member, _: member  # packed here, by `_pack`
+        archive.extractall(directory)
+        while file.read(1 << 16):  # what pads it
+            pass
 
 
 def _install_services(directory: Path) -> None:

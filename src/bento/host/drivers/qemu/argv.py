@@ -39,7 +39,7 @@ MEBIBYTE = 1 << 20
 class Fds:
     """Numbers of the open files that QEMU inherits. `disks` are in the order of `MachineSpec.disks`."""
 
-    ram: int
+    ram: int | None
     kernel: int
     initrd: int
     disks: tuple[int, ...]
@@ -47,11 +47,11 @@ class Fds:
     console: int
     qmp: int
     state: int | None = None
-    """What to go on from, in place of a boot; `ram` is then mapped privately."""
+    """What to go on from, in place of a boot; `ram` is then mapped privately, or None: the RAM comes from there too."""
 
     def all(self) -> tuple[int, ...]:
-        saved = () if self.state is None else (self.state,)
-        return (self.ram, self.kernel, self.initrd, *self.disks, self.channel, self.console, self.qmp, *saved)
+        may_be = (fd for fd in (self.ram, self.state) if fd is not None)
+        return (*may_be, self.kernel, self.initrd, *self.disks, self.channel, self.console, self.qmp)
 
 
 @cache
@@ -95,14 +95,21 @@ def qemu_argv(
 
 def _board(spec: MachineSpec, fds: Fds, accelerator: Accelerator) -> list[str]:
     size = f"{ram_bytes(spec) // MEBIBYTE}M"
-    shared = "on" if fds.state is None else "off"
     return [
         # Never in a core dump: guest memory. No controllers that no guest of ours uses.
         *("-machine", "q35,memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,usb=off,vmport=off"),
-        *("-object", f"memory-backend-file,id=ram,size={size},share={shared},mem-path=/proc/self/fd/{fds.ram}"),
+        *("-object", f"{_memory(fds)},id=ram,size={size}"),
         *("-m", size, "-smp", str(spec.vcpus)),
         *_engine(accelerator),
     ]
+
+
+def _memory(fds: Fds) -> str:
+    if fds.ram is None:
+        # QEMU reads each page that was never written before it leaves that as it is: in a file that would fill it.
+        return "memory-backend-ram"
+    shared = "on" if fds.state is None else "off"
+    return f"memory-backend-file,share={shared},mem-path=/proc/self/fd/{fds.ram}"
 
 
 def _engine(accelerator: Accelerator) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import pwd
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -30,6 +31,14 @@ from bento.host.model.machine import Accelerator, Disk, Image, MachineSpec
 PROGRAM = "qemu-system-x86_64"
 PATIENCE_SECONDS = 20
 """QEMU answers within milliseconds once it has started, which takes a tenth of a second; this is for a busy host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Open files of the caller's to restore a machine from: see the port."""
+
+    stream: int
+    disks: tuple[int, ...]
 
 
 class QemuHypervisor:
@@ -63,11 +72,19 @@ class QemuHypervisor:
         return self._users is not None
 
     async def launch(self, spec: MachineSpec) -> QemuMachine:
+        return await self._launch(spec, None)
+
+    async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> QemuMachine:
+        return await self._launch(spec, Suspended(stream, tuple(disks)))
+
+    async def _launch(self, spec: MachineSpec, suspended: Suspended | None) -> QemuMachine:
         said = Said()
         try:
-            state = await self._start(spec, said)
+            state = await self._start(spec, suspended, said)
             try:
-                if state is None:
+                if suspended:
+                    await saving.load_whole(spec.run_dir / QMP, suspended.stream)
+                elif state is None:
                     await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
                 else:
                     await saving.go_on(spec.run_dir / QMP, state, deadline=self._patience)
@@ -103,7 +120,7 @@ class QemuHypervisor:
         if (copy := self._memories.pop(image.memory, None)) is not None:
             os.close(copy)
 
-    async def _start(self, spec: MachineSpec, said: Said) -> int | None:
+    async def _start(self, spec: MachineSpec, suspended: Suspended | None, said: Said) -> int | None:
         """QEMU's number of the file with the state that it is to go on from, if it is."""
         program = shutil.which(PROGRAM)
         if program is None:
@@ -111,12 +128,12 @@ class QemuHypervisor:
         if os.getuid() == 0:
             raise Unavailable("machines never run as root; use Bento as an ordinary user")
         tsc_khz = await self._tsc.khz()
-        memory = await self._memory(spec.image) if spec.image else None
+        memory = await self._memory(spec.image) if spec.image and not suspended else None
         with ExitStack() as ours:
-            fds = _open_all(spec, ours, memory, foreign_user=self.separate_users)
+            fds = _open_all(spec, ours, memory, suspended, foreign_user=self.separate_users)
             command = qemu_argv(program, spec, fds, home=self._home, accelerator=self._accelerator, tsc_khz=tsc_khz)
             filters = _in_memory(sieve(), ours)
-            largest = max(os.fstat(fd).st_size for fd in (fds.ram, *fds.disks))
+            largest = max(os.fstat(fd).st_size for fd in (*fds.disks, *([] if fds.ram is None else [fds.ram])))
             devices = _devices(self._accelerator)
             box = partial(confined, command, user=self._user(spec), devices=devices, sieve=filters, file_size=largest)
             # Our copies close when the box has its own: a socket of a dead QEMU must refuse connections.
@@ -187,8 +204,12 @@ def explain(spec: MachineSpec, words: str) -> str:
     return f"QEMU did not start {spec.name}: {words.splitlines()[-1]}"
 
 
-def _open_all(spec: MachineSpec, ours: ExitStack, memory: int | None, *, foreign_user: bool) -> Fds:
+def _open_all(
+    spec: MachineSpec, ours: ExitStack, memory: int | None, suspended: Suspended | None, *, foreign_user: bool
+) -> Fds:
     """Everything that QEMU inherits; `ours` closes our copies. `memory` is what it is to map privately, if so."""
+    ram: int | None
+    state: int | None
 
     def kept(fd: int) -> int:
         ours.callback(os.close, fd)
@@ -200,9 +221,13 @@ def _open_all(spec: MachineSpec, ours: ExitStack, memory: int | None, *, foreign
         for path, fd in ((spec.kernel, kernel), (spec.initrd, initrd)):
             if foreign_user and not os.fstat(fd).st_mode & stat.S_IROTH:
                 raise Unavailable(f"{path} must be readable by all; run: chmod a+r {shlex.quote(str(path))}")
-        disks = [kept(_open_disk(spec, disk)) for disk in spec.disks]
-        ram = kept(_new_ram(spec)) if memory is None else memory
-        state = kept(_open(spec, spec.image.state, os.O_RDONLY)) if spec.image else None
+        scratch = iter(suspended.disks if suspended else ())
+        disks = [next(scratch) if suspended and disk.scratch else kept(_open_disk(spec, disk)) for disk in spec.disks]
+        if suspended:
+            ram, state = None, suspended.stream
+        else:
+            ram = kept(_new_ram(spec)) if memory is None else memory
+            state = kept(_open(spec, spec.image.state, os.O_RDONLY)) if spec.image else None
         channel, console, monitor = (ours.enter_context(listen(spec.run_dir / name)).fileno() for name in SOCKETS)
     except OSError as error:
         raise Unavailable(f"{spec.name} cannot start: {error.strerror}: {error.filename or spec.run_dir}") from error

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -87,11 +88,23 @@ class QemuMachine:
         finally:
             os.close(fd)
 
+    async def suspend(self, stream: int) -> None:
+        await saving.save_whole(self._run_dir / QMP, stream)
+
+    async def copy_disks(self, places: Sequence[int]) -> list[int]:
+        with contextlib.ExitStack() as undo:
+            copies = []
+            for place in places:
+                copies += [await saving.copy_disk(self._run_dir / QMP, place)]
+                undo.callback(os.close, copies[-1])
+            undo.pop_all()
+        return copies
+
     async def pause(self) -> None:
         await self._tell("stop")
 
     async def resume(self) -> None:
-        await self._tell("cont")
+        await saving.resume(self._run_dir / QMP, deadline=self._patience)
 
     async def kill(self) -> None:
         await self._box.kill()

@@ -44,6 +44,11 @@ class Session:
         self._client.send_fd_scm(fd)
         await self.execute("getfd", {"fdname": name})
 
+    async def lend(self, fd: int, number: int) -> None:
+        """Hand it an open file as its file set `number`, which it keeps until `remove-fd`."""
+        self._client.send_fd_scm(fd)
+        await self.execute("add-fd", {"fdset-id": number})
+
 
 @contextlib.asynccontextmanager
 async def session(socket: Path, *, deadline: float) -> AsyncIterator[Session]:

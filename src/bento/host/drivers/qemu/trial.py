@@ -9,7 +9,7 @@ again. Whatever came out is kept, so that a later manager need not ask again.
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -75,6 +75,9 @@ class OnTrial:
     async def launch(self, spec: MachineSpec) -> Machine:
         driver = self._emulation if spec.uuid in self._silent else self._current
         return await driver.launch(spec)
+
+    async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> Machine:
+        return await self._current.restore(spec, stream, disks)
 
     async def adopt(self, run_dirs: Mapping[UUID, Path]) -> Mapping[UUID, Machine]:
         return await self._current.adopt(run_dirs)

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 
 from bento.host.manager.methods.domains import disposable_template, find_label
 from bento.host.manager.methods.kinds import File, Manager, Method, Reply, Stream, guest, lines, parsed, subject, yes
@@ -31,6 +31,7 @@ async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
     """`memory_bytes`: what its machine takes of the host's memory now. `disk_bytes`: what this domain alone uses."""
     domain, state = record.domain, manager.lifecycle.state(record.name)
     run = None if state is PowerState.HALTED else record.run
+    started = run.started if run and state is not PowerState.SUSPENDED else None
     machine = manager.lifecycle.machine(record.name)
     usage = await machine.usage() if machine else None
     return {
@@ -44,7 +45,7 @@ async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
         "memory_bytes": usage.memory_bytes if usage else 0,
         "disk_bytes": _disk(manager, record),
         "start_seconds": round(run.start_seconds, 3) if run and run.start_seconds else None,
-        "uptime_seconds": round(max(0.0, time.time() - run.started), 1) if run else None,
+        "uptime_seconds": None if started is None else round(max(0.0, time.time() - started), 1),
         "cpu_seconds": usage.cpu_ns / 1e9 if usage else 0.0,
         "template_version": run.version if run else record.base,
         "pid": machine.pid if machine else None,
@@ -95,6 +96,35 @@ def _cells(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
         raise Invalid("a terminal has from 0 to 65535 rows and columns")
     return int(text)
+
+
+async def suspend(manager: Manager, request: Request) -> Reply:
+    """Progress as events, then an empty OK, or a failure. Who hangs up only stops watching."""
+    name = guest(manager, request).name
+    return Stream(_watched(name, lambda progress: manager.lifecycle.suspend(name, progress)))
+
+
+async def resume(manager: Manager, request: Request) -> Reply:
+    """As `suspend`."""
+    name = guest(manager, request).name
+    return Stream(_watched(name, lambda progress: manager.lifecycle.resume(name, progress)))
+
+
+async def _watched(
+    name: DomainName, begin: Callable[[Callable[[float], None]], Coroutine[None, None, None]]
+) -> AsyncGenerator[Event, None]:
+    news: asyncio.Queue[Event | None] = asyncio.Queue()
+    work = asyncio.create_task(
+        begin(lambda done: news.put_nowait(Event(name, "progress", (("fraction", f"{done:.3f}"),))))
+    )
+    work.add_done_callback(lambda _: news.put_nowait(None))
+    try:
+        while event := await news.get():
+            yield event
+        await work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def console(manager: Manager, request: Request) -> Reply:
@@ -222,6 +252,8 @@ def _template(manager: Manager, request: Request) -> DomainRecord:
 METHODS: dict[str, Method] = {
     "bento.vm.Table": table,
     "bento.vm.Call": call,
+    "bento.vm.Suspend": suspend,
+    "bento.vm.Resume": resume,
     "bento.vm.Console": console,
     "bento.vm.Log": console_log,
     "bento.template.Build": template_build,

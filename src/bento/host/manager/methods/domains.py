@@ -155,8 +155,11 @@ def _directory(manager: Manager, domain: Domain) -> Iterator[None]:
 
 def require_halted(manager: Manager, record: DomainRecord, to: str) -> None:
     if (state := manager.lifecycle.state(record.name)) is not PowerState.HALTED:
+        way = f"'bento shutdown --wait {record.name}'"
+        if state is PowerState.SUSPENDED:
+            way = f"'bento resume {record.name}' and {way}, or 'bento kill {record.name}', which throws that away,"
         raise Conflict(
-            f"'{record.name}' is {state.lower()}; 'bento shutdown --wait {record.name}' first, to {to}",
+            f"'{record.name}' is {state.lower()}; {way} first, to {to}",
             actual=state,
             required=PowerState.HALTED,
         )

@@ -1,0 +1,145 @@
+"""One suspended machine's passage to the disk or back, as the manager sees it: a jailed process (`host/sealing/`).
+
+The manager hands it a key and open files and reads nothing of what passes. What the process says at its end is words.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from bento.host.model.errors import Unavailable
+from bento.wire.names import ascii_only
+
+Argv = Callable[[Sequence[str], int], list[str]]
+"""The command line of one passage: the arguments of `bento.host.sealing`, and how large its files may grow in bytes."""
+
+Progress = Callable[[float], None]
+"""Told how much is done, from 0 to 1."""
+
+PIPE = 1 << 20
+"""Bytes on their way between the machine and the process: a few turns of either."""
+
+LOOK_SECONDS = 0.1
+END_SECONDS = 5.0
+"""How long the process has to end when the other side gave up."""
+
+MAX_COMPLAINT = 500
+DAMAGED, STREAM, FULL = 2, 3, 4
+"""Its exit codes: see `Failure` in `host/sealing/__main__.py`."""
+
+
+class Damaged(Unavailable):
+    """What lies on the disk is not what was written."""
+
+
+class Passage:
+    """A process under way between `stream`, the machine's end of a pipe, and the image."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stream: int) -> None:
+        self._process = process
+        self.stream = stream
+
+    async def beside(self, machine_side: asyncio.Task[None]) -> None:
+        """Until both have done their part; raises what kept them from it, the process's own trouble first."""
+        ended = asyncio.create_task(self._ended())
+        try:
+            await asyncio.wait({machine_side, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                ended.result()
+            failed = (await asyncio.gather(machine_side, return_exceptions=True))[0]
+            self.hang_up()
+            # A machine that failed may never close its end of the pipe.
+            await asyncio.wait({ended}, timeout=END_SECONDS if failed else None)
+            if ended.done():
+                ended.result()
+            machine_side.result()
+        finally:
+            # QEMU waits without an end for the first byte of a stream that ends before it.
+            machine_side.cancel()
+            ended.cancel()
+            await asyncio.gather(machine_side, ended, return_exceptions=True)
+
+    def hang_up(self) -> None:
+        if self.stream >= 0:
+            os.close(self.stream)
+            self.stream = -1
+
+    async def end(self) -> None:
+        self.hang_up()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    async def _ended(self) -> None:
+        assert self._process.stderr
+        untrusted = await self._process.stderr.read(MAX_COMPLAINT)
+        words = ascii_only(untrusted.decode("ascii", "replace").strip())
+        match await self._process.wait():
+            case 0:
+                return
+            case code if code == DAMAGED:
+                raise Damaged(words)
+            case code if code == STREAM:
+                return  # the machine's side knows why it takes no more
+            case code if code == FULL:
+                raise Unavailable("the disk is full; 'bento ls --disk' shows what takes it")
+            case code:
+                raise Unavailable(words or f"the process beside it ended with code {code}; run 'bento doctor'")
+
+
+@contextlib.asynccontextmanager
+async def passage(
+    argv: Argv, way: str, key: bytes, image: int, disks: Sequence[int], *, bound: int
+) -> AsyncIterator[Passage]:
+    """`way`: `seal`, a machine's stream and disks to the new file `image`, or `open`, the way back. No process is left.
+
+    The image's position is shared with the process: it tells how far that is.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
+    theirs, ours = (read, write) if way == "seal" else (write, read)
+    files = (image, theirs, *disks)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv([way, *map(str, files)], bound),
+            pass_fds=files,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except BaseException as error:
+        os.close(ours)
+        if isinstance(error, OSError):
+            raise Unavailable(f"no box can be made ({error.strerror}); run 'bento doctor'") from error
+        raise
+    finally:
+        os.close(theirs)
+    under_way = Passage(process, ours)
+    try:
+        assert process.stdin
+        process.stdin.write(key)
+        process.stdin.close()
+        yield under_way
+    finally:
+        await under_way.end()
+
+
+@contextlib.asynccontextmanager
+async def told(progress: Progress, image: int, size: int) -> AsyncIterator[None]:
+    """Meanwhile `progress` hears how far the image's position is on its way to `size`, which may be a guess."""
+
+    async def look() -> None:
+        while True:
+            progress(min(1.0, os.lseek(image, 0, os.SEEK_CUR) / max(size, 1)))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
