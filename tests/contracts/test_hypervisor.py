@@ -100,6 +100,42 @@ def test_pausing_twice_and_resuming_what_runs_are_no_errors(world: World, machin
     assert world.run(machine.state()) is MachineState.RUNNING
 
 
+@contextlib.contextmanager
+def piped_to(kept: io.BytesIO, most: int = sys.maxsize) -> Iterator[int]:
+    """A pipe that is read into `kept`, up to `most` bytes; all is there at the end."""
+    read, write = os.pipe()
+
+    def take() -> None:
+        while len(kept.getbuffer()) < most and (data := os.read(read, 1 << 20)):
+            kept.write(data)
+        os.close(read)
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    try:
+        yield write
+    finally:
+        os.close(write)
+        reader.join()
+
+
+def test_a_machine_that_could_not_be_written_runs_on(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        with pytest.raises(Unavailable), piped_to(io.BytesIO(), most=1000) as stream:
+            world.run(machine.suspend(stream))
+        world.run(machine.resume())
+        assert world.run(machine.state()) is MachineState.RUNNING
+        assert shell(host, "echo as if nothing had been").stdout == b"as if nothing had been\n"
+
+
+def test_a_machine_that_was_written_in_vain_runs_on(world: World, machine: Machine) -> None:
+    with world.host(machine) as host:
+        with piped_to(io.BytesIO()) as stream:
+            world.run(machine.suspend(stream))
+        world.run(machine.resume())
+        assert shell(host, "echo as if nothing had been; sync").stdout == b"as if nothing had been\n"
+
+
 def test_usage_counts_memory_and_the_work_of_the_guest(world: World, machine: Machine) -> None:
     with world.host(machine) as host:
         before = world.run(machine.usage())
@@ -378,25 +414,6 @@ def suspended(world: World, machine: Machine) -> bytes:
     return kept.getvalue()
 
 
-@contextlib.contextmanager
-def piped_to(kept: io.BytesIO, most: int = sys.maxsize) -> Iterator[int]:
-    """A pipe that is read into `kept`, up to `most` bytes; all is there at the end."""
-    read, write = os.pipe()
-
-    def take() -> None:
-        while len(kept.getbuffer()) < most and (data := os.read(read, 1 << 20)):
-            kept.write(data)
-        os.close(read)
-
-    reader = threading.Thread(target=take)
-    reader.start()
-    try:
-        yield write
-    finally:
-        os.close(write)
-        reader.join()
-
-
 def restored(world: World, spec: MachineSpec, stream: bytes) -> Machine:
     """The machine that was written, stopped; its scratch disks are blank."""
     read, write = os.pipe()
@@ -433,23 +450,6 @@ def test_a_suspended_machine_goes_on_where_it_was(world: World) -> None:
     with world.host(once_more) as host:
         assert shell(host, "cat ~/note").stdout == b"kept\n"
     world.run(once_more.kill())
-
-
-def test_a_machine_that_could_not_be_written_runs_on(world: World, machine: Machine) -> None:
-    with world.host(machine) as host:
-        with pytest.raises(Unavailable), piped_to(io.BytesIO(), most=1000) as stream:
-            world.run(machine.suspend(stream))
-        world.run(machine.resume())
-        assert world.run(machine.state()) is MachineState.RUNNING
-        assert shell(host, "echo as if nothing had been").stdout == b"as if nothing had been\n"
-
-
-def test_a_machine_that_was_written_in_vain_runs_on(world: World, machine: Machine) -> None:
-    with world.host(machine) as host:
-        with piped_to(io.BytesIO()) as stream:
-            world.run(machine.suspend(stream))
-        world.run(machine.resume())
-        assert shell(host, "echo as if nothing had been; sync").stdout == b"as if nothing had been\n"
 
 
 def test_half_a_machine_is_none_and_nothing_is_left(world: World) -> None:
