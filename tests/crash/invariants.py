@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.host.manager.home import PATIENCE, Failed, Home, Listener
 
+IMAGE = {"suspended.img", "suspended.json"}
 ALWAYS_THERE = {"private.img", "console.log"}
 
 
@@ -50,8 +51,9 @@ def eventually(holds: Callable[[], None]) -> None:
 
 def check(home: Home) -> None:
     rows = {row["uuid"]: row for row in home.table() if row["name"] != "dom0"}
-    running = {uuid for uuid, row in rows.items() if row["state"] != "Halted"}
-    assert {row["state"] for row in rows.values()} <= {"Halted", "Running", "Paused"}, "a state that only passes"
+    running = {uuid for uuid, row in rows.items() if row["state"] not in ("Halted", "Suspended")}
+    states = {row["state"] for row in rows.values()}
+    assert states <= {"Halted", "Running", "Paused", "Suspended"}, "a state that only passes"
     check_processes(home, rows, running)
     check_files(home, rows, running)
     check_templates(home, rows)
@@ -85,8 +87,11 @@ def check_files(home: Home, rows: dict[str, dict[str, Any]], running: set[str]) 
         if row["class"] in ("TemplateVM", "StandaloneVM"):
             version = home.row(row["name"])["template_version"]
             kept -= {f"root-delta-{version}.img"}
-        if uuid in running:
+        if row["state"] != "Halted":
             kept -= {"volatile.img", "next-root.img"}
+        if row["state"] == "Suspended":
+            assert kept >= IMAGE, "half of what was saved"
+            kept -= IMAGE
         assert not kept, f"files of {row['name']} that nobody needs"
 
 

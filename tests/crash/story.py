@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.crash.invariants import settle
-from tests.host.manager.home import Failed, Home
+from tests.host.manager.home import Failed, Home, Listener
 
 NO_ANSWER = "The manager refused the request without a reason."
 """What a client makes of a connection that closes without an answer."""
@@ -36,6 +36,16 @@ def in_state(name: str, state: str) -> Callable[[Home], bool]:
 
 def asks(*words: str) -> Callable[[Home], object]:
     return lambda home: home.ask(*words)
+
+
+def watches(method: str, name: str) -> Callable[[Home], object]:
+    """A request that is answered with events."""
+
+    def ask(home: Home) -> None:
+        with home.send(method, name) as connection:
+            Listener(connection).rest()
+
+    return ask
 
 
 def commit(home: Home) -> None:
@@ -76,13 +86,28 @@ def write_private(home: Home) -> None:
         volume.truncate(1 << 16)
 
 
+NOTE = b"what only its machine knows"
+
+
+def remember(home: Home) -> None:
+    assert home.run("work", "sh", "-c", "cat >~/note", stdin=NOTE).code == 0
+
+
+def remembers(home: Home) -> None:
+    """A domain that was suspended and resumed, whoever was killed meanwhile, was never begun anew."""
+    assert home.run("work", "cat", "note").stdout == NOTE
+
+
 STORY = (
     Step(lambda home: home.build(), exists("debian-12")),
     Step(lambda home: home.create("work"), exists("work")),
     Step(asks("admin.vm.property.Set", "work", "memory", "512"), has_memory),
     Step(asks("admin.vm.tag.Set", "work", "mail"), has_tag),
     Step(lambda home: home.start("work"), in_state("work", "Running")),
-    Step(lambda home: home.run("work", "true"), in_state("work", "Running"), always=True),
+    Step(remember, in_state("work", "Running"), always=True),
+    Step(watches("bento.vm.Suspend", "work"), in_state("work", "Suspended")),
+    Step(watches("bento.vm.Resume", "work"), in_state("work", "Running")),
+    Step(remembers, in_state("work", "Running"), always=True),
     Step(lambda home: home.shutdown("work"), in_state("work", "Halted")),
     Step(write_private, lambda home: True, always=True),
     Step(asks("bento.vm.Clone", "work", "copy"), is_a_true_copy),

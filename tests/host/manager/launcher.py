@@ -8,6 +8,8 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - the distribution `endless` is built for ever, `broken` never;
 - `BENTO_TEST_KVM` set: machines are started on a KVM on trial, where those whose name begins with `kvmless` are mute;
 - `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes, and if it holds `state`, for that too;
+- `BENTO_TEST_SEALING` set: nothing grows beyond some bytes that is written of a suspended domain;
+- `BENTO_TEST_FINGERPRINT` is the hypervisor's, for all that was kept of another one;
 - `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work;
@@ -57,6 +59,10 @@ PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\nexec dd if="$HOME/ro
 
 class PretendedMachines(FakeHypervisor):
     mute: tuple[str, ...] = ("mute",)
+
+    @property
+    def fingerprint(self) -> str:
+        return os.environ.get("BENTO_TEST_FINGERPRINT") or super().fingerprint
 
     async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> FakeMachine:
         machine = await super().restore(spec, stream, disks)
@@ -158,9 +164,13 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         nursery=nursery_argv,
         service=service_argv,
         keys=KeyFile(places.host_key),
-        sealing=sealing_argv,
+        sealing=_sealing_argv,
         doctor=_doctor,
     )
+
+
+def _sealing_argv(arguments: Sequence[str], file_size: int) -> list[str]:
+    return sealing_argv(arguments, 100 if "BENTO_TEST_SEALING" in os.environ else file_size)
 
 
 async def _doctor() -> list[dict[str, object]]:
@@ -178,6 +188,9 @@ CRASH_POINTS: dict[str, tuple[object, str]] = {
     "remove_volume": (FileStorage, "remove"),
     "launch": (FakeHypervisor, "launch"),
     "kill_machine": (FakeMachine, "kill"),
+    "suspend": (FakeMachine, "suspend"),
+    "restore": (FakeHypervisor, "restore"),
+    "resume": (FakeMachine, "resume"),
     "spawn_broker": (Nursery, "spawn"),
     "rename": (os, "rename"),
     "link": (os, "link"),

@@ -27,7 +27,7 @@ END_SECONDS = 5.0
 
 MAX_COMPLAINT = 500
 DAMAGED, STREAM, FULL = 2, 3, 4
-"""Its exit codes: see `Failure` in `host/sealing/__main__.py`."""
+"""Its exit codes: see `Failure` in `host/sealing/process.py`."""
 
 
 class Damaged(Unavailable):

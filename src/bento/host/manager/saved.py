@@ -189,6 +189,7 @@ def _encode(spec: MachineSpec) -> dict[str, object]:
         "initrd": str(spec.initrd),
         "cmdline": spec.cmdline,
         "disks": [[str(disk.path), disk.read_only, disk.scratch] for disk in spec.disks],
+        "gives_back": spec.gives_back,
     }
 
 
@@ -205,6 +206,7 @@ def _decode(read: Mapping[str, Any]) -> MachineSpec:
         initrd=Path(read["initrd"]),
         cmdline=read["cmdline"],
         disks=tuple(Disk(Path(path), read_only, scratch) for path, read_only, scratch in read["disks"]),
+        gives_back=read["gives_back"],
     )
 
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from bento.host.drivers.qemu.argv import SCRATCH
 from bento.host.drivers.qemu.qmp import Session, session
 from bento.host.drivers.sparse import copy_sparse
 from bento.host.model.errors import Unavailable
@@ -75,11 +76,11 @@ async def resume(qmp: Path, *, deadline: float) -> None:
 
 
 async def copy_disk(qmp: Path, place: int) -> int:
-    """A new file in memory with what the stopped guest's disk number `place` holds; the caller closes it.
+    """A new file in memory with what the stopped guest's scratch disk number `place` holds; the caller closes it.
 
     QEMU copies it: its own files are out of everybody's reach. (qapi/block-core.json: blockdev-backup; holes stay.)
     """
-    disk, name, number = f"disk{place}", f"copy{place}", COPIES + place
+    disk, name, number = f"{SCRATCH}{place}", f"copy{place}", COPIES + place
     file = {"driver": "file", "filename": f"/dev/fdset/{number}"}
     blank = {"driver": "raw", "node-name": name, "discard": "unmap", "detect-zeroes": "unmap", "file": file}
     copy = os.memfd_create("bento-copy", os.MFD_CLOEXEC)
