@@ -1,11 +1,24 @@
 """Becoming a domain: what an identity changes. What it does to a machine's clock and random pool, `tests/vm` sees."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from uuid import RFC_4122, UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bento.guest.identity import OWN_ADDRESS, replace, with_own_name
+from bento.guest.agent import Agent
+from bento.guest.identity import OWN_ADDRESS, replace, uuid4, with_own_name
+from bento.guest.loop import Loop
+from bento.guest.place import Loopback
+from bento.guest.port import Port
+from bento.wire.channel import NONCE_SIZE, VERSION, greeting, seal_of
+from bento.wire.frames import encode_frame
+from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.rpc import Identity, Ready, Serve
 
 HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"
 
@@ -45,3 +58,56 @@ def test_a_change_that_fails_leaves_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         replace(str(path), fail)
     assert path.read_text() == "kept\n"
+
+
+class Stubborn(Loopback):
+    """A machine that cannot be made unlike another one."""
+
+    def adopt(self, identity: Identity) -> None:
+        raise OSError("the pool takes nothing")
+
+
+def test_a_machine_that_cannot_become_somebody_runs_nothing_and_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[str] = []
+    marker, nonce = tmp_path / "served", os.urandom(NONCE_SIZE)
+    (tmp_path / "etc/qubes-rpc").mkdir(parents=True)
+    (tmp_path / "etc/qubes-rpc/test.Mark").write_text(f"#!/bin/sh\n: >{marker}\n")
+    (tmp_path / "etc/qubes-rpc/test.Mark").chmod(0o755)
+    call = Serve(0, ServiceName("test.Mark"), ServiceArgument(""), DomainName("dom0"), TargetName(""), "", 0, 0)
+    identity = Identity(DomainName("disp1"), "DispVM", bytes(32), 0)
+    said = b"".join(encode_frame(message, seal_of(nonce)) for message in (identity, call, identity, call))
+    loop, (ours, theirs) = Loop(), os.pipe2(os.O_NONBLOCK)
+    agent = Agent(loop, Stubborn(str(tmp_path), lambda: ended.append("off")))
+    port = Port(loop, theirs, agent.hear)
+    agent.attach(port)
+    agent.hear(greeting(nonce, first=True) + said)
+    loop.after_this_round(loop.stop)
+    loop.run()
+    assert encode_frame(Ready(VERSION), seal_of(nonce)) not in os.read(ours, 1 << 16)
+    assert ended, "the machine ends"
+    assert "cannot become disp1" in capsys.readouterr().err
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert not marker.exists()
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_a_boot_id_is_a_random_uuid(noise: bytes) -> None:
+    made = UUID(uuid4(noise))
+    assert (made.version, made.variant, str(made)) == (4, RFC_4122, uuid4(noise))
+    assert made == UUID(bytes=noise, version=4)
+
+
+def test_the_agent_of_a_seed_holds_no_generator_of_random_numbers() -> None:
+    """Each copy would go on from the same state of one."""
+    source = Path(__file__).parents[2] / "src"
+    script = (
+        f"import sys; sys.path.insert(0, {str(source)!r}); import bento.guest.__main__, bento.guest.rehearsal; "
+        "print(*sorted({'random', 'secrets', 'ssl', 'tempfile', 'uuid'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

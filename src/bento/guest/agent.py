@@ -96,11 +96,7 @@ class Agent:
     def _act(self, talk: Talk, message: Message) -> None:
         match message:
             case Identity() if not self._identified:
-                self._place.adopt(message)
-                talk.ready(VERSION)
-                self._identified = True
-                self._open(talk)
-                self._place.settle(message)
+                self._become(talk, message)
             case _ if not self._identified:
                 raise WireError(f"{type(message).__name__} came before Identity")
             case Serve():
@@ -111,6 +107,19 @@ class Agent:
                 talk.hear(message)
             case _:
                 raise WireError(f"{type(message).__name__} came twice")
+
+    def _become(self, talk: Talk, identity: Identity) -> None:
+        try:
+            self._place.adopt(identity)
+        except OSError as error:
+            # It could be the same as another machine: nothing may run here, and the host learns so at once.
+            print(f"bento-agent: this machine cannot become {identity.name}, and ends: {error}", file=sys.stderr)
+            self._place.power_off()
+            return
+        talk.ready(VERSION)
+        self._identified = True
+        self._open(talk)
+        self._place.settle(identity)
 
     def _open(self, talk: Talk) -> None:
         """Serve and ask from now on."""

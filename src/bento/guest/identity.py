@@ -14,8 +14,14 @@ from bento.wire.rpc import Identity
 RNDADDENTROPY = 0x40085203
 RNDRESEEDCRNG = 0x5207
 
+IDENTITY = "/run/bento/identity"
+"""Who this machine is. It is written last: where it is, this machine is somebody."""
+
 MACHINE_ID = "/run/bento/machine-id"
 """What /etc/machine-id is (`boot/initrd-init` binds it there): machine-id(5), another one at each start."""
+
+BOOT_ID = "/run/bento/boot-id"
+"""The same for /proc/sys/kernel/random/boot_id, of which a fork would have what its seed had read."""
 
 OWN_ADDRESS = "127.0.1.1"
 
@@ -25,8 +31,17 @@ def adopt(identity: Identity) -> None:
     stir(identity.seed)
     time.clock_settime_ns(time.CLOCK_REALTIME, identity.time)
     write("/proc/sys/kernel/hostname", identity.name)
+    if os.path.exists(IDENTITY):
+        return  # it was greeted before, by a host whose place another one has taken: it stays who it is
     write(MACHINE_ID, os.urandom(16).hex() + "\n")
-    write("/run/bento/identity", f"name={identity.name}\nclass={identity.klass}\n")
+    write(BOOT_ID, uuid4(os.urandom(16)) + "\n")
+    write(IDENTITY, f"name={identity.name}\nclass={identity.klass}\n")
+
+
+def uuid4(noise: bytes) -> str:
+    """16 random bytes as RFC 4122 has a random UUID. Not the module `uuid`: a forked machine would have to load it."""
+    text = (int.from_bytes(noise, "big") & ~(0xF << 76 | 3 << 62) | 4 << 76 | 2 << 62).to_bytes(16, "big").hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def stir(seed: bytes) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from bento.host.model.errors import Unavailable
+from bento.host.model.errors import Exhausted, Unavailable
 from bento.host.model.machine import MachineUsage
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ async def _detach(argv: Sequence[str], fds: tuple[int, ...], said: "Said") -> No
             stdin=asyncio.subprocess.DEVNULL, stdout=said.fd, stderr=said.fd, pass_fds=fds,
         )  # fmt: skip
     except OSError as error:
-        raise Unavailable(f"no process can be started ({error.strerror}); end some programs and try again") from error
+        raise Exhausted(f"no process can be started ({error.strerror}); end some programs and try again") from error
     await launcher.wait()
 
 

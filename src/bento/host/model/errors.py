@@ -56,3 +56,7 @@ class Unavailable(BentoError):
 
 class Silent(Unavailable):
     """A guest that should have answered did not; its console says more than we know."""
+
+
+class Exhausted(Unavailable):
+    """The host has too little of something just now: whatever asked for it is not to blame."""

@@ -5,6 +5,7 @@ user that could open none of it.
 """
 
 import asyncio
+import errno
 import os
 import pwd
 import shlex
@@ -25,12 +26,14 @@ from bento.host.drivers.qemu.machine import QMP, SOCKETS, QemuMachine
 from bento.host.drivers.qemu.sieve import sieve
 from bento.host.drivers.qemu.tsc import TscMeter
 from bento.host.drivers.sparse import copy_sparse
-from bento.host.model.errors import Unavailable
+from bento.host.model.errors import Exhausted, Unavailable
 from bento.host.model.machine import Accelerator, Disk, Image, MachineSpec
 
 PROGRAM = "qemu-system-x86_64"
 PATIENCE_SECONDS = 20
 """QEMU answers within milliseconds once it has started, which takes a tenth of a second; this is for a busy host."""
+
+SHORT_OF = {errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class QemuHypervisor:
                     await saving.go_on(spec.run_dir / QMP, state, deadline=self._patience)
                 return await self._find(spec, said)
             except Unavailable as error:
-                raise Unavailable(explain(spec, said.text() or str(error))) from error
+                raise explain(spec, said.text() or str(error)) from error
         except BaseException:
             await kill_boxes(self._home, self._owners, spec.uuid)
             for name in SOCKETS:
@@ -146,7 +149,7 @@ class QemuHypervisor:
             try:
                 self._memories[image.memory] = await asyncio.to_thread(saving.sealed_copy, image.memory)
             except OSError as error:
-                raise Unavailable(f"{image.memory} cannot be read: {error.strerror}") from error
+                raise _blame(error)(f"{image.memory} cannot be read: {error.strerror}") from error
         return self._memories[image.memory]
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
@@ -195,13 +198,18 @@ def _processor() -> str:
     return "\n".join(line for line in first.splitlines() if "MHz" not in line)
 
 
-def explain(spec: MachineSpec, words: str) -> str:
+def explain(spec: MachineSpec, words: str) -> Unavailable:
     """The sentence for a QEMU that did not start, from what it printed."""
     if "annot allocate memory" in words or "set up guest memory" in words:
-        return f"there is not enough memory for {spec.name}; stop another domain or give this one less"
+        return Exhausted(f"there is not enough memory for {spec.name}; stop another domain or give this one less")
     if 'Failed to get "write" lock' in words:
-        return f"a disk of {spec.name} is in use by another machine; shut that down first"
-    return f"QEMU did not start {spec.name}: {words.splitlines()[-1]}"
+        return Unavailable(f"a disk of {spec.name} is in use by another machine; shut that down first")
+    return Unavailable(f"QEMU did not start {spec.name}: {words.splitlines()[-1]}")
+
+
+def _blame(error: OSError) -> type[Unavailable]:
+    """A copy in memory finds no room in it, or there are too many open files: no file is to blame for that."""
+    return Exhausted if error.errno in SHORT_OF else Unavailable
 
 
 def _open_all(
@@ -230,7 +238,8 @@ def _open_all(
             state = kept(_open(spec, spec.image.state, os.O_RDONLY)) if spec.image else None
         channel, console, monitor = (ours.enter_context(listen(spec.run_dir / name)).fileno() for name in SOCKETS)
     except OSError as error:
-        raise Unavailable(f"{spec.name} cannot start: {error.strerror}: {error.filename or spec.run_dir}") from error
+        where = error.filename or spec.run_dir
+        raise _blame(error)(f"{spec.name} cannot start: {error.strerror}: {where}") from error
     return Fds(ram, kernel, initrd, tuple(disks), channel, console, monitor, state)
 
 
