@@ -107,7 +107,5 @@ def test_the_agent_of_a_seed_holds_no_generator_of_random_numbers() -> None:
         f"import sys; sys.path.insert(0, {str(source)!r}); import bento.guest.__main__, bento.guest.rehearsal; "
         "print(*sorted({'random', 'secrets', 'ssl', 'tempfile', 'uuid'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -275,10 +275,15 @@ class Home:
         title = _comm(pid)
         if not title.startswith("bento:"):
             return ""
-        # A broker says its domain's name, cut short, and nothing of its home; its log is a file of the home.
+        # A broker says its domain's name, cut short, and nothing of its home; its log is a file of the home, or one in
+        # memory that is called after the domain's uuid.
         with contextlib.suppress(OSError):
             for fd in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(f"{self.path}/domains/"):
+                link = os.readlink(f"/proc/{pid}/fd/{fd}")
+                uuid = link.removeprefix("/memfd:bento-console-").removesuffix(" (deleted)")
+                if link.startswith(f"{self.path}/domains/") or (
+                    uuid != link and (self.path / "domains" / uuid).exists()
+                ):
                     return title.removeprefix("bento:")
         return ""
 

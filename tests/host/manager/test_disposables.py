@@ -96,8 +96,8 @@ def test_a_named_disposable_that_cleans_up_after_itself_is_gone_when_it_halts(ba
 
 
 def volumes(home: Home, name: str) -> list[str]:
-    """What a domain has on the disk, apart from what its console said."""
-    return [path.name for path in home.data_dir(name).iterdir() if path.name != "console.log"]
+    """What a domain has on the disk."""
+    return [path.name for path in home.data_dir(name).iterdir()]
 
 
 def test_it_has_its_bases_properties_and_tags_and_tells_who_asked(based: Home) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from bento.host.model.domain import Domain
 from bento.host.model.errors import Unavailable
@@ -285,12 +284,14 @@ class Nursery:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
-    async def spawn(self, domain: Domain, channel: socket.socket, console: socket.socket, console_log: Path) -> Broker:
-        """A broker for `domain`; takes the two sockets over. Raises `Unavailable`."""
+    async def spawn(self, domain: Domain, channel: socket.socket, console: socket.socket, journal: int) -> Broker:
+        """A broker for `domain`; takes the two sockets over, and the open file that its console goes to.
+
+        Raises `Unavailable`.
+        """
         with ExitStack() as mine:
             mine.enter_context(channel)
             mine.enter_context(console)
-            journal = os.open(console_log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             mine.callback(os.close, journal)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             mine.enter_context(theirs)

@@ -17,8 +17,8 @@ from typing import Any
 from bento.host.manager.brokers import Broker, End, Nursery
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
+from bento.host.manager.journals import Journals
 from bento.host.manager.live import Live
-from bento.host.manager.places import Places
 from bento.host.manager.properties import number
 from bento.host.model.domain import PowerState
 from bento.host.model.errors import BentoError, Silent, Unavailable
@@ -42,9 +42,11 @@ Answer = Callable[[DomainName, Asked], Awaitable[socket.socket | ExitCode]]
 
 
 class Channels:
-    def __init__(self, inventory: Inventory, places: Places, nursery: Nursery, events: Events, answer: Answer) -> None:
+    def __init__(
+        self, inventory: Inventory, journals: Journals, nursery: Nursery, events: Events, answer: Answer
+    ) -> None:
         self._inventory = inventory
-        self._places = places
+        self._journals = journals
         self._nursery = nursery
         self._events = events
         self._answer = answer
@@ -59,7 +61,13 @@ class Channels:
         except BaseException:
             channel.close()
             raise
-        domain, journal = self._inventory.get(live.name).domain, self._places.console_log(live.uuid)
+        domain = self._inventory.get(live.name).domain
+        try:
+            journal = self._journals.open(domain)
+        except BaseException:
+            channel.close()
+            console.close()
+            raise
         broker = await self._nursery.spawn(domain, channel, console, journal)
         serving = asyncio.create_task(broker.serve(partial(self._answer, live.name)))
         try:

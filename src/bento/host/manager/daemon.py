@@ -34,6 +34,7 @@ from bento.host.manager.events import Events
 from bento.host.manager.grants import Grants
 from bento.host.manager.invariants import Invariants
 from bento.host.manager.inventory import Inventory
+from bento.host.manager.journals import Journals
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.machines import Machines
 from bento.host.manager.methods.kinds import Manager
@@ -156,7 +157,8 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             templates=templates,
             events=events,
         )
-        channels = Channels(inventory, places, nursery, events, answer)
+        journals = Journals(places)
+        channels = Channels(inventory, journals, nursery, events, answer)
         saved = Saved(places, drivers.hypervisor, drivers.keys, drivers.sealing)
         suspension = Suspension(inventory, places, channels, saved, events)
         lifecycle = Lifecycle(
@@ -165,6 +167,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             hypervisor=drivers.hypervisor,
             machines=machines,
             channels=channels,
+            journals=journals,
             templates=templates,
             seeds=seeds,
             suspension=suspension,
@@ -185,6 +188,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             contracts=contracts,
             audit=audit,
             invariants=invariants,
+            journals=journals,
             disposables=disposables,
             consent=consent,
             grants=grants,

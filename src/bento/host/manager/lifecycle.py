@@ -20,6 +20,7 @@ from bento.host.manager.brokers import Broker, End
 from bento.host.manager.channels import Channels
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
+from bento.host.manager.journals import Journals
 from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
 from bento.host.manager.passage import Progress
@@ -30,7 +31,7 @@ from bento.host.manager.seeds import Seed, Seeds
 from bento.host.manager.suspension import Suspension, how_it_goes_on, is_suspended
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
-from bento.host.model.errors import BentoError, Conflict, Refused, Silent, Unavailable
+from bento.host.model.errors import BentoError, Conflict, Exhausted, Refused, Silent, Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
 from bento.host.model.machine import MachineState
 from bento.host.ports.hypervisor import Hypervisor, Machine
@@ -50,6 +51,7 @@ class Lifecycle:
         hypervisor: Hypervisor,
         machines: Machines,
         channels: Channels,
+        journals: Journals,
         templates: Templates,
         seeds: Seeds,
         suspension: Suspension,
@@ -60,6 +62,7 @@ class Lifecycle:
         self._hypervisor = hypervisor
         self._machines = machines
         self._channels = channels
+        self._journals = journals
         self._templates = templates
         self._seeds = seeds
         self._events = events
@@ -298,6 +301,8 @@ class Lifecycle:
         if forks and (seed := await self._seeds.take(record)):
             try:
                 return await self._boot(live, record, version, undo, seed)
+            except Exhausted:
+                raise  # a boot would take more of it
             except Unavailable as error:
                 if live.unwanted.is_set():
                     raise
@@ -435,6 +440,7 @@ class Lifecycle:
     def _end_run(self, record: DomainRecord) -> None:
         if self._inventory.ended(record.name):
             shutil.rmtree(self._places.domain(record.domain.uuid), ignore_errors=True)
+            self._journals.forget(record.domain.uuid)
             self._events.tell("", "domain-delete", vm=record.name)
 
     def _forget(self, live: Live, step: Step = Step.GONE) -> None:

@@ -60,7 +60,9 @@ async def recover(
 def _put_away(inventory: Inventory, places: Places, record: DomainRecord) -> None:
     """What a run leaves that has ended while no manager looked, and what a killed manager was in the middle of."""
     uuid = record.domain.uuid
-    kept = {places.private(uuid), places.console_log(uuid)}
+    kept = {places.private(uuid)}
+    if record.domain.klass is not DomainClass.DISPOSABLE:
+        kept.add(places.console_log(uuid))
     if record.base is not None:
         kept.add(places.delta(uuid, record.base))  # those of other versions were committed just before a crash
     if places.domain(uuid).exists():

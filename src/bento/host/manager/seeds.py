@@ -15,7 +15,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -45,6 +46,9 @@ QUOTA = 4 << 30
 USUAL_SIZE = 256 << 20
 """Bytes that a seed is expected to take before it is made."""
 
+TRIES = 3
+"""Seeds that are made for one key until none is any more: because none could be, or because they did not answer."""
+
 CHUNK = 1 << 20
 LOOK_SECONDS = 0.05
 """Between two looks whether a guest listens: nothing tells of it."""
@@ -63,7 +67,7 @@ class Seed:
 
     @property
     def image(self) -> Image:
-        return Image(self.directory / "memory", self.directory / "state")
+        return _image(self.directory)
 
     @property
     def private(self) -> Path:
@@ -93,8 +97,12 @@ class Seeds:
         self._events = events
         self._sound: set[str] = set()
         """Keys of seeds that were read against their digest by this manager."""
-        self._failed: set[str] = set()
-        """Keys that no seed could be made for, or whose seed did not answer."""
+        self._failed: Counter[str] = Counter()
+        """By key: how often no seed could be made, or one did not answer."""
+        self._sizes: dict[str, int] = {}
+        """Of the seeds that this manager has made, bytes of disk, also of those that are gone."""
+        self._crowded = False
+        """There was too little room on the disk when that was last looked at."""
 
     def kept(self) -> list[Seed]:
         """All there are, those of today's templates and others that are not removed yet."""
@@ -105,17 +113,17 @@ class Seeds:
         assert disposable.domain.template
         base = self._inventory.get(disposable.domain.template)
         seed = _read(self._places.seeds / self.key(base, shape=disposable))
-        if seed is None or seed.key in self._failed or not await self._is_sound(seed):
+        if seed is None or not await self._is_sound(seed):
             return None
         with contextlib.suppress(OSError):  # a full disk costs the order of use, not a disposable, which needs none
             self._used(base).touch()
         return seed
 
     def distrust(self, seed: Seed) -> None:
-        """A machine that went on from it was not what it should be: it is not used again."""
+        """A machine that went on from it was not what it should be, or it is not what it was: it is not used again."""
         log.error("the seed of %s did not work, and is not used again", seed.base)
-        self._failed.add(seed.key)
-        self._remove(seed)
+        self._failed[seed.key] += 1
+        self._remove(seed.directory)
 
     def key(self, base: DomainRecord, *, shape: DomainRecord | None = None) -> str:
         """The digest of all that a seed of `base` depends on, in hex. `shape`: a domain of whose size it is to be."""
@@ -147,17 +155,38 @@ class Seeds:
 
     async def _look(self) -> None:
         wanted = self._wanted()
-        for seed in self.kept():
-            if seed.key not in wanted:
-                self._remove(seed)
+        self._tidy(wanted)
         for key, base in wanted.items():
-            if key in self._failed or base.run or (self._places.seeds / key).exists():
+            if self._failed[key] >= TRIES or base.run or (self._places.seeds / key).exists():
                 continue
+            if not self._has_room():
+                break
             try:
                 await self._make(key, base)
             except (BentoError, OSError) as error:
-                self._failed.add(key)
+                self._failed[key] += 1
                 log.warning("no seed for disposables of %s: %s", base.name, error)
+
+    def _tidy(self, wanted: Container[str]) -> None:
+        """Remove every seed but those wanted, whatever cannot be read as one, and the marks of bases that are gone."""
+        marks = {self._used(record) for record in self._inventory}
+        for path in list(self._places.seeds.iterdir()):
+            if path.is_dir():
+                if path.name not in wanted or _read(path) is None:
+                    self._remove(path)
+            elif path not in marks:
+                path.unlink()
+
+    def _has_room(self) -> bool:
+        """Whether the disk has room for a seed and as much again: what only saves time must not fill it."""
+        try:
+            room = os.statvfs(self._places.seeds)
+        except OSError:
+            return False
+        crowded, self._crowded = self._crowded, room.f_bavail * room.f_frsize < 2 * USUAL_SIZE
+        if self._crowded and not crowded:
+            log.warning("no seeds are made while less than %d MiB of the disk are free", 2 * USUAL_SIZE >> 20)
+        return not self._crowded
 
     def _wanted(self) -> dict[str, DomainRecord]:
         """The seeds that there should be, by key, as far as the quota goes: those used last come first."""
@@ -168,7 +197,8 @@ class Seeds:
             with contextlib.suppress(BentoError):  # a template without an image, say: nothing to make a seed of
                 key = self.key(base)
                 seed = _read(self._places.seeds / key)
-                room -= seed.size if seed else USUAL_SIZE
+                # One that turned out too large is not made again and again.
+                room -= seed.size if seed else self._sizes.get(key, USUAL_SIZE)
                 if room < 0:
                     break
                 wanted[key] = base
@@ -198,6 +228,8 @@ class Seeds:
             os.rename(aside, self._places.seeds / key)
             sync(self._places.seeds)
         self._sound.add(key)
+        if seed := _read(self._places.seeds / key):
+            self._sizes[key] = seed.size
         log.info("a seed for disposables of %s was made in %.1f s", base.name, time.monotonic() - began)
         self._events.tell(base.name, "seed-made", key=key)
 
@@ -209,14 +241,14 @@ class Seeds:
             self._sound.add(seed.key)
         return True
 
-    def _remove(self, seed: Seed) -> None:
+    def _remove(self, directory: Path) -> None:
         """Its name first, so that nobody finds half of it."""
         gone = self._places.seeds / f"{ASIDE}{uuid4()}"
         with contextlib.suppress(FileNotFoundError):
-            os.rename(seed.directory, gone)
+            os.rename(directory, gone)
             shutil.rmtree(gone, ignore_errors=True)
-        self._sound.discard(seed.key)
-        self._hypervisor.forget(seed.image)
+        self._sound.discard(directory.name)
+        self._hypervisor.forget(_image(directory))
 
     def _used(self, base: DomainRecord) -> Path:
         """A file that was touched when a disposable of `base` was last made."""
@@ -233,6 +265,11 @@ async def _until_it_listens(machine: Machine, seconds: int) -> None:
 
 
 # The files of a seed.
+
+
+def _image(directory: Path) -> Image:
+    return Image(directory / "memory", directory / "state")
+
 
 FILES = ("memory", "state", "private.img", "volatile.img")
 MANIFEST = "manifest.json"

@@ -228,4 +228,4 @@ def test_a_device_is_open_to_other_users_if_all_may_read_and_write(tmp_path: Pat
 
 
 def test_an_unknown_failure_is_told_by_qemus_last_line(spec: MachineSpec) -> None:
-    assert explain(spec, "warning: first\nqemu: broken") == "QEMU did not start work: qemu: broken"
+    assert str(explain(spec, "warning: first\nqemu: broken")) == "QEMU did not start work: qemu: broken"

@@ -139,10 +139,11 @@ async def console_log(manager: Manager, request: Request) -> Reply:
     """The console's log, to read. It is the guest's words: whoever prints it makes it harmless first."""
     record = guest(manager, request)
     try:
-        path = manager.places.console_log(record.domain.uuid)
-        return File(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+        return File(manager.journals.read(record.domain))
     except FileNotFoundError:
-        raise Conflict(f"'{record.name}' never ran, so it has no log", actual="new", required="started") from None
+        since = " since the manager started" if record.domain.klass is DomainClass.DISPOSABLE else ""
+        why = f"'{record.name}' never ran{since}, so it has no log"
+        raise Conflict(why, actual="new", required="started") from None
 
 
 async def template_build(manager: Manager, request: Request) -> Reply:

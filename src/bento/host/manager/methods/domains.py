@@ -100,6 +100,7 @@ async def remove(manager: Manager, request: Request) -> Reply:
     for version in manager.inventory.versions(record.name):
         manager.inventory.drop_version(version)
     await asyncio.to_thread(shutil.rmtree, manager.places.domain(record.domain.uuid), ignore_errors=True)
+    manager.journals.forget(record.domain.uuid)
     await manager.templates.sweep()
     manager.events.tell("", "domain-delete", vm=record.name)
     return b""

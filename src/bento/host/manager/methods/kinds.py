@@ -13,6 +13,7 @@ from bento.host.manager.events import Events
 from bento.host.manager.grants import Grants
 from bento.host.manager.invariants import Invariants
 from bento.host.manager.inventory import Inventory
+from bento.host.manager.journals import Journals
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
@@ -53,6 +54,7 @@ class Manager:
     contracts: Contracts
     audit: Audit
     invariants: Invariants
+    journals: Journals
     disposables: Disposables
     consent: Consent
     grants: Grants
