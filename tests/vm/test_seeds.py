@@ -1,25 +1,48 @@
 """Disposables forked from a seed: real machines, of which no two are alike and nothing stays."""
 
 import json
+import os
+import secrets
 import subprocess
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from tests.vm.boxes import TEMPLATE, Boxes
+from tests.vm.boxes import TEMPLATE, Boxes, wait_until
 
 pytestmark = pytest.mark.vm
 
-WHO = """\
-head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n'; echo
-cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /etc/machine-id
-hostname
-python3 -c 'import random; print(random.getrandbits(128))'
-"""
-"""Prints, a line each, what must differ between any two machines."""
+FORKS, AT_ONCE = 50, 10
 
-MARK = "a-mark-that-must-not-stay-4711"
+PROBE = """\
+import os, random, socket, time
+for name in ("random/uuid", "random/boot_id", "hostname"):
+    print(open("/proc/sys/kernel/" + name).read().strip())
+print(open("/etc/machine-id").read().strip())
+print(open("/var/lib/dbus/machine-id").read().strip() if os.path.exists("/var/lib/dbus/machine-id") else os.urandom(8))
+print(os.getrandom(32).hex(), open("/dev/urandom", "rb").read(32).hex(), random.getrandbits(128), sep="\\n")
+def sequence(port):
+    # The kernel's first number is a keyed digest of addresses and ports, the key made once, plus its clock in 64 ns.
+    end, other = socket.create_server(("127.0.0.1", port)), socket.socket()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+    other.bind(("127.0.0.1", port + 1))
+    begun = time.time_ns() >> 6
+    other.connect(("127.0.0.1", port))
+    ended = time.time_ns() >> 6
+    other.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR, the queue that sends, where that is
+    other.setsockopt(socket.IPPROTO_TCP, 20, 2)
+    first = other.getsockopt(socket.IPPROTO_TCP, 21)
+    other.close()
+    end.close()
+    return (first - begun) % (1 << 32), ended - begun
+for _ in range(2):
+    print(*(number for port in (4711, 4721, 4731, 4741) for number in sequence(port)))
+"""
+"""Prints, a line each, what must differ between any two machines; and twice, of four connections with addresses and
+ports that are the same everywhere, the first sequence number without the clock's part, and how far that may be off."""
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +61,59 @@ def forked(boxes: Boxes, name: str) -> bool:
     return b"-incoming" in Path(f"/proc/{boxes.row(name)['pid']}/cmdline").read_bytes().split(b"\0")
 
 
-def test_no_two_forks_share_what_is_random_or_says_who_they_are(web: Boxes) -> None:
-    names = [web.ask("admin.vm.CreateDisposable", "web") for _ in range(4)]
-    web.do("start", *names)
-    assert all(forked(web, name) for name in names)
-    told = [web.sh(name, WHO).split("\n") for name in names]
-    assert [who[4] for who in told] == names
-    for column in zip(*told, strict=True):
-        assert len(set(column)) == len(names), column
-    assert all(len(who[0]) == 64 and len(who[3]) == 32 for who in told), told
-    web.do("kill", *names)
+def near(one: list[int], other: list[int]) -> bool:
+    """Whether sequence numbers of two times or machines, with their slack, come of one key, as far as one can tell."""
+    pairs = zip(one[::2], one[1::2], other[::2], other[1::2], strict=True)
+    return all(min((a - b) % (1 << 32), (b - a) % (1 << 32)) <= max(s, t) + 1 for a, s, b, t in pairs)
+
+
+def test_no_two_of_fifty_forks_share_what_is_random_or_says_who_they_are(web: Boxes) -> None:
+    told: list[list[str]] = []
+    for _ in range(FORKS // AT_ONCE):
+        names = [web.ask("admin.vm.CreateDisposable", "web") for _ in range(AT_ONCE)]
+        web.do("start", *names)
+        assert all(forked(web, name) for name in names)
+        for name in names:
+            probed = web.run(name, "python3", "-", stdin=PROBE.encode(), user="root")
+            assert probed.code == 0, probed.stderr
+            told.append(probed.stdout.decode().splitlines())
+            assert told[-1][2] == name
+        web.do("kill", *names)
+    assert len(told) == FORKS
+    *columns, first, again = zip(*told, strict=True)
+    for column in columns:
+        assert len(set(column)) == FORKS, column
+    numbers = [[int(number) for number in each.split()] for each in first]
+    for one, later in zip(numbers, again, strict=True):
+        assert near(one, [int(number) for number in later.split()]), "in one machine they come of one key"
+    for one, other in combinations(numbers, 2):
+        assert not near(one, other), "two forks number their connections by one key"
 
 
 def test_a_program_in_a_disposable_leaves_nothing(web: Boxes) -> None:
+    mark = f"a-mark-that-must-not-stay-{secrets.token_hex(8)}"
+    name = web.ask("admin.vm.CreateDisposable", "web")
+    web.do("start", name)
+    script = "read mark; for f in /root/kept /home/user/kept /rw/kept /usr/local/kept /tmp/kept /dev/ttyS0; do"
+    script += " echo $mark >$f; done; sync; echo 3 >/proc/sys/vm/drop_caches; cat /root/kept"
+    said = web.bento("run", "--user", "root", name, "--", "sh", "-c", script, stdin=f"{mark}\n")
+    assert (said.returncode, said.stdout) == (0, f"{mark}\n")
+    wait_until(lambda: mark in web.do("logs", name), "the mark in what the console said")
+    assert where_is(mark, web) == "", "while it runs"
     with web.events() as events:
-        script = "read mark; echo $mark | tee ~/kept /tmp/kept >/dev/null; sync; cat ~/kept"
-        said = web.bento("run", "--disposable=web", "--", "sh", "-c", script, stdin=f"{MARK}\n")
-        assert (said.returncode, said.stdout) == (0, f"{MARK}\n")
+        web.do("kill", name)
         events.until("domain-delete")
+    assert where_is(mark, web) == ""
     assert [row for row in web.table() if row["class"] == "DispVM"] == []
-    found = subprocess.run(["grep", "-rlF", MARK, str(web.path)], capture_output=True, text=True, check=False)
-    assert found.stdout == ""
+
+
+def where_is(mark: str, boxes: Boxes) -> str:
+    """Every file that has it, of this home or written since it stands, in any place for what is passing."""
+    home = subprocess.run(["grep", "-rlF", mark, str(boxes.path)], capture_output=True, text=True, check=False).stdout
+    places = {"/tmp", "/var/tmp", "/dev/shm", f"/run/user/{os.getuid()}"}
+    new = ["-newer", str(boxes.path / "bento.db"), "-type", "f", "-size", "-65536k", "-user", str(os.getuid())]
+    search = ["find", *sorted(places), "-xdev", *new, "-exec", "grep", "-lF", mark, "{}", "+"]
+    return home + subprocess.run(search, capture_output=True, text=True, check=False).stdout
 
 
 def test_a_domain_gets_a_disposable_for_a_call(web: Boxes) -> None:
@@ -75,3 +130,51 @@ def test_seeds_are_listed(web: Boxes) -> None:
     assert (row["base"], row["current"]) == ("web", True)
     assert row["size_bytes"] < 400 << 20, "what was never touched takes no disk"
     assert "web" in web.do("disp", "seeds")
+
+
+def test_forks_finish_on_the_template_they_began_with_and_the_next_is_of_the_new(web: Boxes) -> None:
+    old, version = web.ask("admin.vm.CreateDisposable", "web"), web.row(TEMPLATE)["template_version"]
+    web.do("start", old)
+    (before,) = json.loads(web.do("disp", "seeds", "--json"))
+    web.do("start", TEMPLATE)
+    # Besides, an identity that programs of a template have made must not become every domain's.
+    change = "echo new >/etc/of-the-seeds; mkdir -p /var/lib/dbus; echo one-for-all >/var/lib/dbus/machine-id"
+    web.sh(TEMPLATE, change, user="root")
+    with web.events() as events:
+        web.do("shutdown", "--wait", TEMPLATE)
+        events.until("seed-made", "web")
+    (after,) = json.loads(web.do("disp", "seeds", "--json"))
+    assert (before["template_version"], after["template_version"]) == (version, web.row(TEMPLATE)["template_version"])
+    assert after["template_version"] > version
+    assert after["key"] != before["key"]
+
+    new = web.ask("admin.vm.CreateDisposable", "web")
+    web.do("start", new)
+    assert forked(web, new)
+    assert web.sh(new, "cat /etc/of-the-seeds; cmp /etc/machine-id /var/lib/dbus/machine-id") == "new"
+    script = (
+        "echo 3 >/proc/sys/vm/drop_caches; ls /etc/of-the-seeds; python3 -c 'import decimal; print(decimal.Decimal(1))'"
+    )
+    assert web.run(old, "sh", "-c", script, user="root").stdout == b"1\n"
+    assert [web.row(name)["template_version"] for name in (old, new)] == [version, after["template_version"]]
+    web.do("kill", old, new)
+
+
+def test_a_torn_seed_is_not_used_and_made_anew(web: Boxes) -> None:
+    (row,) = json.loads(web.do("disp", "seeds", "--json"))
+    web.do("manager", "stop")
+    with open(web.path / "seeds" / row["key"] / "memory", "r+b") as memory:
+        at = os.lseek(memory.fileno(), 64 << 20, os.SEEK_DATA)
+        byte = os.pread(memory.fileno(), 1, at)[0]
+        os.pwrite(memory.fileno(), bytes((byte ^ 1,)), at)
+    web.do("ls")
+    name = web.ask("admin.vm.CreateDisposable", "web")
+    with web.events() as events:
+        web.do("start", name)
+        assert not forked(web, name)
+        events.until("seed-made", "web")
+    web.do("kill", name)
+    name = web.ask("admin.vm.CreateDisposable", "web")
+    web.do("start", name)
+    assert forked(web, name)
+    web.do("kill", name)

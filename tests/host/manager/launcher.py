@@ -12,7 +12,9 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - `BENTO_TEST_FINGERPRINT` is the hypervisor's, for all that was kept of another one;
 - `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
-  `.after`, and then that call still does its work;
+  `.after`, and then that call still does its work, or with `.machine`, and then it is all machines that are killed;
+- `BENTO_TEST_STARVED` names a file: while it exists, there is no memory for a machine that goes on from an image;
+- `BENTO_TEST_SEEDS` is QUOTA:USUAL, in bytes, for those of `seeds.py`;
 - `BENTO_TEST_COUNT` names a file that gets a byte, the function's place in `CRASH_POINTS`, for each such call.
 
 A TemplateVM packs what its file `root` holds, which is in `guest/home` of its run directory.
@@ -20,10 +22,12 @@ A TemplateVM packs what its file `root` holds, which is in `guest/home` of its r
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -35,23 +39,26 @@ from bento.host.drivers.files import FileStorage
 from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
-from bento.host.manager import brokers, daemon, templates
+from bento.host.manager import brokers, daemon, seeds, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv, sealing_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
 from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
-from bento.host.model.errors import Unavailable
+from bento.host.model.errors import Exhausted, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.model.machine import MachineSpec
 from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.templates import FILES, Built, Progress
+from bento.wire.home import find_home
 
 NOTICE = "this machine only pretends"
 KVM_NOTICE = "KVM only pretended to work"
 
 FULL = Path(os.environ["BENTO_TEST_FULL"]) if "BENTO_TEST_FULL" in os.environ else None
+
+STARVED = Path(os.environ["BENTO_TEST_STARVED"]) if "BENTO_TEST_STARVED" in os.environ else None
 
 PACK = "/machine/guest/pack-root"
 PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\nexec dd if="$HOME/root" of="$1" conv=notrunc\n'
@@ -70,6 +77,8 @@ class PretendedMachines(FakeHypervisor):
         return machine
 
     async def launch(self, spec: MachineSpec) -> FakeMachine:
+        if spec.image and STARVED and STARVED.exists():
+            raise Exhausted(f"there is not enough memory for {spec.name}; stop another domain or give this one less")
         if len(spec.disks) > 4:
             guest = spec.run_dir / "guest"
             (guest / "home").mkdir(parents=True, exist_ok=True)
@@ -204,19 +213,28 @@ ONCE: dict[str, tuple[object, str]] = {"put_grant": (SqliteStore, "put_grant")}
 """The same for a test of its own, outside of the story that tests/crash tells."""
 
 
+SEEDING: dict[str, tuple[object, str]] = {
+    "listens": (FakeMachine, "listens"),
+    "save": (FakeMachine, "save"),
+    "rmtree": (shutil, "rmtree"),
+    "chmod": (os, "chmod"),
+}
+"""And for the story of seeds and what is forked from them."""
+
+
 def arm(where: str) -> None:
     """Have the given call of the given function be the last thing this process does."""
     name, _, number = where.partition(":")
-    name, _, after = name.partition(".")
+    name, _, how = name.partition(".")
     left = int(number)
 
     def come_closer() -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            die()
+            kill_machines() if how == "machine" else die()
 
-    _wrap(name, **{"after" if after else "before": come_closer})
+    _wrap(name, **{"after" if how == "after" else "before": come_closer})
 
 
 def count(path: str) -> None:
@@ -226,7 +244,7 @@ def count(path: str) -> None:
 
 
 def _wrap(name: str, before: Callable[[], object] = bool, after: Callable[[], object] = bool) -> None:
-    owner, attribute = (CRASH_POINTS | ONCE)[name]
+    owner, attribute = (CRASH_POINTS | ONCE | SEEDING)[name]
     function: Callable[..., Any] = getattr(owner, attribute)
     if asyncio.iscoroutinefunction(function):
 
@@ -252,9 +270,19 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def kill_machines() -> None:
+    mark = f"bento-{home_mark(Places.of(find_home(os.environ)))}-".encode()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{name}/cmdline").read_bytes():
+                os.kill(int(name), signal.SIGKILL)
+
+
 if __name__ == "__main__":
     templates.PACK = (PACK, "/machine/guest/vde")
     brokers.Broker = Deafening  # type: ignore[misc]
+    if sizes := os.environ.get("BENTO_TEST_SEEDS"):
+        seeds.QUOTA, seeds.USUAL_SIZE = map(int, sizes.split(":"))
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     if counted := os.environ.get("BENTO_TEST_COUNT"):

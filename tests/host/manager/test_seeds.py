@@ -2,13 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.host.manager.home import Home, Listener
+from bento.host.manager.seeds import TRIES
+from tests.host.manager.home import PATIENCE, Home, Listener
 
 
 @pytest.fixture
@@ -79,13 +82,20 @@ def test_a_seed_outlives_its_manager(based: Home) -> None:
     assert went_on(based, disposable(based))
 
 
-@pytest.mark.parametrize("change", ["memory", "run"])
+@pytest.mark.parametrize("change", ["memory", "vcpus", "run", "template", "kernel command line"])
 def test_a_seed_that_is_out_of_date_is_replaced(based: Home, change: str) -> None:
     (before,) = seeds(based)
     with based.events() as events:
         match change:
-            case "memory":
-                based.ask("admin.vm.property.Set", "base", "memory", "500")
+            case "memory" | "vcpus":
+                based.ask("admin.vm.property.Set", "base", change, "3" if change == "vcpus" else "500")
+            case "template":  # with it, the guest half and the kernel
+                based.start("debian-12")
+                based.shutdown("debian-12")
+            case "kernel command line":
+                (manifest,) = based.path.glob("templates/debian-12/*/manifest.json")
+                manifest.write_text(manifest.read_text().replace("quiet", "loud"))
+                based.ask("admin.vm.tag.Set", "base", "touched")
             case _:
                 based.start("base")
                 (based.data_dir("base") / "private.img").write_bytes(b"something else")
@@ -142,3 +152,164 @@ def test_nothing_of_making_a_seed_is_left(based: Home) -> None:
     assert sorted(os.listdir(directory(based))) == ["manifest.json", "memory", "private.img", "state", "volatile.img"]
     assert {path.stat().st_mode & 0o777 for path in directory(based).iterdir()} <= {0o600, 0o644}
     assert list((based.path / "run/domains").iterdir()) == []
+
+
+def again(home: Home, **environment: str) -> None:
+    """The same home with another manager."""
+    home.stop_manager()
+    home.start_manager(**environment)
+
+
+def test_a_seed_of_another_qemu_is_replaced(based: Home) -> None:
+    """Its version, its machine, its processor, its devices and where it computes all are in its fingerprint."""
+    (before,) = seeds(based)
+    again(based, BENTO_TEST_FINGERPRINT="of another QEMU")
+    eventually(lambda: seeds(based) != [] and current(based)["key"] != before["key"])
+    assert went_on(based, disposable(based))
+
+
+def current(home: Home) -> dict[str, Any]:
+    rows = [row for row in seeds(home) if row["current"]]
+    return rows[0] if rows else {"key": None}
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """What the manager is on its way to; each look is a request."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+
+
+def test_a_disposable_that_finds_no_memory_is_refused_and_its_seed_stays(based: Home, tmp_path: Path) -> None:
+    starved = tmp_path / "starved"
+    again(based, BENTO_TEST_STARVED=str(starved))
+    before = seeds(based)
+    starved.touch()
+    name = based.ask("admin.vm.CreateDisposable", "base")
+    failed = based.refused("admin.vm.Start", name)
+    assert failed.sentence == f"there is not enough memory for {name}; stop another domain or give this one less"
+    assert name not in based.states()
+    assert based.machine_pids() == []
+    assert list((based.path / "run/domains").iterdir()) == []
+    starved.unlink()
+    assert seeds(based) == before
+    assert went_on(based, disposable(based))
+
+
+def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(based: Home) -> None:
+    based.create("mute-one", "base", "DispVM")
+    based.ask("admin.vm.property.Set", "mute-one", "qrexec_timeout", "1")
+    for _ in range(TRIES):
+        before = current(based)
+        assert based.refused("admin.vm.Start", "mute-one").fault
+        eventually(lambda old=before: current(based) != old)  # type: ignore[misc]
+    based.ask("admin.vm.tag.Set", "base", "touched")
+    assert current(based)["key"] is None
+    name = disposable(based)
+    assert not went_on(based, name), "it boots"
+
+
+def test_what_is_no_seed_does_not_stay(based: Home) -> None:
+    kept = directory(based)
+    based.stop_manager()
+    (kept / "manifest.json").write_text("{")
+    (based.path / "seeds/.new-left").mkdir()
+    (based.path / "seeds/used-of-nobody").touch()
+    based.start_manager()
+    eventually(lambda: current(based)["key"] is not None)
+    assert {path.name for path in (based.path / "seeds").iterdir() if not path.name.startswith("used-")} == {kept.name}
+    assert not (based.path / "seeds/used-of-nobody").exists()
+
+
+def fill(home: Home, name: str) -> None:
+    """Give the domain a volume of 64 KiB."""
+    home.start(name)
+    (home.data_dir(name) / "private.img").write_bytes(os.urandom(1 << 16))
+    home.shutdown(name)
+
+
+def test_seeds_of_the_bases_used_longest_ago_give_way(based: Home) -> None:
+    based.create("second")
+    based.create("third")
+    for name in ("base", "second", "third"):
+        fill(based, name)
+    again(based, BENTO_TEST_SEEDS=f"{150 << 10}:{64 << 10}")
+    for name in ("second", "third"):
+        based.ask("admin.vm.property.Set", name, "template_for_dispvms", "True")
+    eventually(lambda: bases(based) == ["base", "second"])  # there is room for two
+    for used, name in enumerate(("second", "third", "base")):
+        mark = based.path / "seeds" / f"used-{based.row(name)['uuid']}"
+        mark.touch()
+        os.utime(mark, (used, used))
+    based.ask("admin.vm.tag.Set", "third", "touched")
+    eventually(lambda: bases(based) == ["base", "third"])
+    name = based.ask("admin.vm.CreateDisposable", "base")
+    based.start(name)
+    assert went_on(based, name)
+    assert (based.path / "seeds" / f"used-{based.row('base')['uuid']}").stat().st_mtime > 2, "it was used just now"
+
+
+def test_a_seed_that_takes_more_than_the_quota_is_made_once(based: Home) -> None:
+    fill(based, "base")
+    based.stop_manager()
+    remove_seeds(based)
+    based.start_manager(BENTO_TEST_SEEDS=f"{32 << 10}:{1 << 10}")
+    made = "a seed for disposables of base was made"
+    eventually(lambda: made in based.log().rpartition("ready on")[2] and bases(based) == [])
+    for tag in "abc":
+        based.ask("admin.vm.tag.Set", "base", tag)
+        assert based.run(based_on(based, "base"), "true").code == 0
+    assert based.log().rpartition("ready on")[2].count(made) == 1
+
+
+def test_no_seed_is_made_where_the_disk_is_nearly_full(based: Home) -> None:
+    based.stop_manager()
+    remove_seeds(based)
+    based.start_manager(BENTO_TEST_SEEDS=f"{1 << 60}:{1 << 55}")
+    name = disposable(based)
+    assert not went_on(based, name)
+    assert bases(based) == []
+    assert "no seeds are made while less than" in based.log()
+
+
+def test_a_disk_that_fills_up_while_a_seed_is_made_costs_the_seed_only(based: Home, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    again(based, BENTO_TEST_FULL=str(full))
+    full.touch()
+    based.ask("admin.vm.property.Set", "base", "memory", "500")
+    eventually(lambda: "no seed for disposables of base: the disk is full" in based.log())
+    assert bases(based) == []
+    assert [path.name for path in (based.path / "seeds").iterdir() if path.is_dir()] == []
+    full.unlink()
+    based.ask("admin.vm.property.Set", "base", "memory", "501")
+    eventually(lambda: bases(based) == ["base"])
+    assert went_on(based, disposable(based))
+
+
+def bases(home: Home) -> list[str]:
+    return sorted(str(row["base"]) for row in seeds(home))
+
+
+def remove_seeds(home: Home) -> None:
+    for path in (home.path / "seeds").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def test_sizes_and_ages_are_told_as_they_are(based: Home) -> None:
+    with based.events() as events:
+        fill(based, "base")
+        heard(events, "seed-made")
+    (row,) = seeds(based)
+    kept = directory(based)
+    files = [path for path in kept.iterdir() if path.name != "manifest.json"]
+    assert row["size_bytes"] == sum(path.stat().st_blocks * 512 for path in files) >= 1 << 16
+    status = (kept / "manifest.json").stat()
+    assert (kept / "state").stat().st_mtime - 1 <= row["made"] <= status.st_mtime + 1
+
+
+def based_on(home: Home, base: str) -> str:
+    """A disposable of it that runs."""
+    name = home.ask("admin.vm.CreateDisposable", base)
+    home.start(name)
+    return name
