@@ -293,11 +293,12 @@ def clean(home: Home) -> None:
     left = [name for name in rows() if name != "dom0"]
     bento("manager", "stop")
     if left:
-        print(f"  your own domains stay: {', '.join(left)}")
+        print(f"  what the demo made is gone; this stays, with its logs: {', '.join(left)}")
         return
     for path in (Path(home.data), Path(home.run)):
         shutil.rmtree(path, ignore_errors=True)
-    print(f"  nothing is left; your policy in {home.policy} stays")
+    print("  what the demo made is gone, and as that was all there was, so are Bento's logs and state;")
+    print(f"  your policy in {home.policy} stays")
 
 
 def write_policy(home: Home) -> None:

@@ -142,7 +142,7 @@ def test_an_allowed_call_is_told_with_its_terms_and_lines(manager: FakeManager, 
 
 
 def test_a_denied_call_is_told_with_the_nearest_lines(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
-    miss = ALLOWED["nearly"][0]  # type: ignore[index]
+    miss = ALLOWED["nearly"][0]  # type: ignore[index]  # a list of objects
     denied = {"allowed": False, "reason": "no-rule", "sentence": "It is denied.", "notify": True, "rule": None}
     answer(manager, "Explain", {**denied, "nearly": [{**miss, "line": line} for line in range(1, 13)]})
     assert bento("policy", "explain", "random", "s", "work") == 0

@@ -36,7 +36,7 @@ def keys(new: Boxes) -> Iterator[Boxes]:
     new.sh("keys", "gpg --batch --passphrase '' --quick-generate-key 'Me <me@keys>' future-default default never")
     new.sh("keys", "mkdir -p .ssh/identities.d/git; ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519")
     new.sh("keys", "ssh-keygen -q -t ed25519 -N '' -C for-git -f .ssh/identities.d/git/id_ed25519")
-    new.sh("work", "mkdir -p /rw/config; echo keys >/rw/config/gpg-split-domain", user="root")
+    new.sh("work", "echo keys >/rw/config/gpg-split-domain", user="root")
     yield new
     new.do("shutdown", "--wait", "keys")
     new.do("rm", "keys")

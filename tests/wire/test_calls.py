@@ -89,8 +89,8 @@ SAID: dict[str, Callable[[int], Message]] = {
     "Drop": Drop,
     "Resize": lambda call: Resize(call, 24, 80),
     **{f"Data {stream}": lambda call, stream=stream: Data(call, stream, b"x") for stream in (0, 1, 2)},  # type: ignore[misc]  # a lambda's default is not inferred
-    **{f"Eof {stream}": lambda call, stream=stream: Eof(call, stream) for stream in (0, 1, 2)},  # type: ignore[misc]
-    **{f"Window {stream}": lambda call, stream=stream: Window(call, stream, 0) for stream in (0, 1, 2)},  # type: ignore[misc]
+    **{f"Eof {stream}": lambda call, stream=stream: Eof(call, stream) for stream in (0, 1, 2)},  # type: ignore[misc]  # as above
+    **{f"Window {stream}": lambda call, stream=stream: Window(call, stream, 0) for stream in (0, 1, 2)},  # type: ignore[misc]  # as above
 }
 MAY_SAY: dict[Situation, set[str]] = {
     peer_asked: {"Drop"},

@@ -215,7 +215,7 @@ def room(directory: Path) -> int:
 def open_regular(path: Path) -> BinaryIO:
     """`path` to read, if it is an ordinary file that this account can read; else the sentence that says why not."""
     try:
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115  # it is the caller's
     except IsADirectoryError:
         _refuse(f"{path} is a directory; copy it to DOMAIN: or pack it first")
     except OSError as error:

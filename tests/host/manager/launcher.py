@@ -280,7 +280,7 @@ def kill_machines() -> None:
 
 if __name__ == "__main__":
     templates.PACK = (PACK, "/machine/guest/vde")
-    brokers.Broker = Deafening  # type: ignore[misc]
+    brokers.Broker = Deafening  # type: ignore[misc]  # in place of the class, for this process
     if sizes := os.environ.get("BENTO_TEST_SEEDS"):
         seeds.QUOTA, seeds.USUAL_SIZE = map(int, sizes.split(":"))
     if point := os.environ.get("BENTO_TEST_DIE"):

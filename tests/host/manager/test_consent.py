@@ -77,7 +77,7 @@ class Desk:
 
     async def ask(self, source: DomainName = RANDOM, argument: str = "", **changes: object) -> Consented | Withheld:
         call = Call(source, ServiceName("my.Note"), ServiceArgument(argument), TargetName(""))
-        return await self.consent.resolve(call, replace(ASKING, **changes))  # type: ignore[arg-type]
+        return await self.consent.resolve(call, replace(ASKING, **changes))  # type: ignore[arg-type]  # its fields
 
 
 POLICY = assemble([("30-user.policy", b"my.Note * @anyvm @anyvm ask\n")])
@@ -419,7 +419,7 @@ def asked_anew(desk: Desk, **changes: object) -> bool:
     got: list[bool] = []
 
     async def scene() -> None:
-        answer = await desk.ask(**changes)  # type: ignore[arg-type]
+        answer = await desk.ask(**changes)  # type: ignore[arg-type]  # its parameters, by keyword
         got.append(isinstance(answer, Withheld))
 
     played(scene)

@@ -44,7 +44,7 @@ def links(
 def paths(policy: str, world: World = WORLD, **limits: object) -> list[str]:
     """Each path in a line, with a ? for each question. Without those of the host, which reaches everybody."""
     words = {key: DomainName(str(value)) if key in ("source", "target") else value for key, value in limits.items()}
-    found = reach(ground(policy, world), **words)  # type: ignore[arg-type]
+    found = reach(ground(policy, world), **words)  # type: ignore[arg-type]  # its parameters, by keyword
     return [
         " ".join([*map(str, path.domains), *"?" * path.questions]) for path in found.paths if path.domains[0] != ADMIN
     ]

@@ -75,7 +75,7 @@ def test_sub_ids_that_could_be_mapped_are_well() -> None:
 
 @pytest.mark.parametrize("lack", [{"uids": 0}, {"gids": 0}, {"uids": NEEDED_SUB_IDS - 1}])
 def test_too_few_sub_ids_come_with_a_command_for_a_free_span(lack: dict[str, int]) -> None:
-    finding = interpret_sub_ids(replace(IDS, **lack), FAILED)  # type: ignore[arg-type]
+    finding = interpret_sub_ids(replace(IDS, **lack), FAILED)  # type: ignore[arg-type]  # fields of it, by keyword
     assert finding.status is Status.MISSING
     span = "165536-231071"
     assert finding.remedy == f"sudo usermod --add-subuids {span} --add-subgids {span} alice"
