@@ -199,7 +199,14 @@ def test_an_answer_without_a_file_is_the_managers_fault(manager: FakeManager, sp
 
 
 @pytest.mark.parametrize(
-    "words", [("run", "work"), ("run", "work", "ls", "-l"), ("run", "work", "ls"), ("run", "work", "--")]
+    "words",
+    [
+        ("run", "--disposable=", "--", "ls"),
+        ("run", "work"),
+        ("run", "work", "ls", "-l"),
+        ("run", "work", "ls"),
+        ("run", "work", "--"),
+    ],
 )
 def test_the_program_stands_behind_a_double_dash(
     bento: Bento, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
@@ -210,10 +217,18 @@ def test_the_program_stands_behind_a_double_dash(
 
 def test_a_disposable_is_asked_for_as_the_options_say(manager: FakeManager, spawn: Spawn) -> None:
     manager.legs["bento.vm.Call"] = lambda leg: say(leg, Exit(0, 0))
-    for words in (("--disposable",), ("--disposable=web", "--label", "red", "--netvm=none", "--fresh")):
+    options = ("--label", "red", "--netvm=none", "--fresh")
+    for words in (
+        ("--disposable",),
+        ("--disposable=web",),
+        ("--user=root", "--disposable"),
+        ("--disposable=web", *options),
+    ):
         assert spawn("run", *words, "--", "true").wait() == 0
     assert manager.asked == [
         "bento.vm.Call+qubes.VMExec+true dom0 'autostart=yes\\ndisposable=yes\\n'",
+        "bento.vm.Call+qubes.VMExec+true web 'autostart=yes\\ndisposable=yes\\n'",
+        "bento.vm.Call+qubes.VMExec+true dom0 'autostart=yes\\ndisposable=yes\\nuser=root\\n'",
         "bento.vm.Call+qubes.VMExec+true web 'autostart=yes\\nlabel=red\\nnetvm=none\\nfresh=yes\\ndisposable=yes\\n'",
     ]
 

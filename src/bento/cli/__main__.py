@@ -1,4 +1,4 @@
-"""`bento`: the way in. `bento run DOMAIN -- PROGRAM` without a terminal begins at once, all else in `command.py`.
+"""`bento`: the way in. A plain `bento run` without a terminal begins at once, all else in `command.py`.
 
 Scripts call programs in domains one after the other, and wait for each; most of that time was Python's, loading what
 such a call does not need. So nothing is imported here that does not have to be, and whatever is not quite plain (an
@@ -41,20 +41,20 @@ def main() -> int:
 def begin(words: list[str]) -> tuple[str, _socket.socket] | None:
     """The domain and the leg of a plain call, if this is one and the manager opened it."""
     match words:
-        case ["run", domain, "--", *program] | ["run", "--no-tty", domain, "--", *program] if program and program[0]:
-            pass
+        case ["run", where, "--", *program] | ["run", "--no-tty", where, "--", *program] if program and program[0]:
+            domain, settings = _whither(where)
         case _:
             return None
     if os.geteuid() == 0 or not PLAIN.union("-").issuperset(domain) or not _files_are_plain(words[1] == "--no-tty"):
         return None
     argument = "+".join(map(_encoded, program))
     path = manager_socket(os.environ)
-    if path is None or len(argument) > LONGEST or domain.startswith("-"):
+    if path is None or len(argument) > LONGEST or not domain or domain.startswith("-"):
         return None
     manager = _socket.socket(_socket.AF_UNIX)
     try:
         manager.connect(path)
-        manager.sendall(f"bento.vm.Call+qubes.VMExec+{argument} dom0 name {domain}\0autostart=yes\n".encode())
+        manager.sendall(f"bento.vm.Call+qubes.VMExec+{argument} dom0 name {domain}\0{settings}".encode())
         manager.shutdown(_socket.SHUT_WR)
         answer, files, _, _ = manager.recvmsg(65_536, _socket.CMSG_SPACE(FILE_NUMBER))
         if not files:
@@ -67,6 +67,15 @@ def begin(words: list[str]) -> tuple[str, _socket.socket] | None:
     finally:
         manager.close()
     return domain, _socket.socket(fileno=int.from_bytes(files[0][2][:FILE_NUMBER], sys.byteorder))
+
+
+def _whither(where: str) -> tuple[str, str]:
+    """The domain that the request is sent to, and what it says: with --disposable that is what one is made from."""
+    if where == "--disposable":
+        return "dom0", "autostart=yes\ndisposable=yes\n"
+    if where.startswith("--disposable="):
+        return where.removeprefix("--disposable="), "autostart=yes\ndisposable=yes\n"
+    return where, "autostart=yes\n"
 
 
 def converse(domain: str, connection: _socket.socket) -> int:
