@@ -17,6 +17,7 @@ BY_FAULT: dict[str, Code] = {
     Fault.IN_USE: Code.WRONG_STATE,
     Fault.REFUSED: Code.REFUSED,
     Fault.NOT_STARTED: Code.OUTSIDE,
+    Fault.NO_MEMORY: Code.OUTSIDE,
     Fault.PROTOCOL: Code.OUTSIDE,
     Fault.GENERAL: Code.OUTSIDE,
 }

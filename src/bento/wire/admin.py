@@ -29,6 +29,7 @@ class Fault(StrEnum):
     NOT_FOUND = "QubesVMNotFoundError"
     NOT_RUNNING = "QubesVMNotRunningError"
     NOT_STARTED = "QubesVMNotStartedError"
+    NO_MEMORY = "QubesMemoryError"
     NOT_PAUSED = "QubesVMNotPausedError"
     NOT_HALTED = "QubesVMNotHaltedError"
     IN_USE = "QubesVMInUseError"

@@ -10,6 +10,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - `BENTO_TEST_FULL` names a file: while it exists, the disk is full for volumes, and if it holds `state`, for that too;
 - `BENTO_TEST_SEALING` set: nothing grows beyond some bytes that is written of a suspended domain;
 - `BENTO_TEST_FINGERPRINT` is the hypervisor's, for all that was kept of another one;
+- `BENTO_TEST_MEMORY` names a file that holds what the host's memory is, as JSON, and has it looked at all the time;
 - `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work, or with `.machine`, and then it is all machines that are killed;
@@ -39,7 +40,7 @@ from bento.host.drivers.files import FileStorage
 from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
-from bento.host.manager import brokers, daemon, seeds, templates
+from bento.host.manager import brokers, daemon, pressure, seeds, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv, sealing_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
@@ -49,6 +50,7 @@ from bento.host.manager.places import Places
 from bento.host.model.errors import Exhausted, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.model.machine import MachineSpec
+from bento.host.model.memory import HostMemory
 from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.templates import FILES, Built, Progress
 from bento.wire.home import find_home
@@ -57,6 +59,7 @@ NOTICE = "this machine only pretends"
 KVM_NOTICE = "KVM only pretended to work"
 
 FULL = Path(os.environ["BENTO_TEST_FULL"]) if "BENTO_TEST_FULL" in os.environ else None
+MEMORY = Path(os.environ["BENTO_TEST_MEMORY"]) if "BENTO_TEST_MEMORY" in os.environ else None
 
 STARVED = Path(os.environ["BENTO_TEST_STARVED"]) if "BENTO_TEST_STARVED" in os.environ else None
 
@@ -174,12 +177,18 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         service=service_argv,
         keys=KeyFile(places.host_key),
         sealing=_sealing_argv,
+        memory=_memory,
         doctor=_doctor,
     )
 
 
 def _sealing_argv(arguments: Sequence[str], file_size: int) -> list[str]:
     return sealing_argv(arguments, 100 if "BENTO_TEST_SEALING" in os.environ else file_size)
+
+
+def _memory() -> HostMemory:
+    """What the test says, or more than enough."""
+    return HostMemory(**json.loads(MEMORY.read_text())) if MEMORY else HostMemory(64 << 30, 48 << 30, 0.0)
 
 
 async def _doctor() -> list[dict[str, object]]:
@@ -283,6 +292,9 @@ if __name__ == "__main__":
     brokers.Broker = Deafening  # type: ignore[misc]  # in place of the class, for this process
     if sizes := os.environ.get("BENTO_TEST_SEEDS"):
         seeds.QUOTA, seeds.USUAL_SIZE = map(int, sizes.split(":"))
+    if MEMORY:
+        pressure.LOOK_SECONDS = pressure.TRY_SECONDS = 0.02
+        pressure.IDLE_SECONDS = 0.0
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     if counted := os.environ.get("BENTO_TEST_COUNT"):

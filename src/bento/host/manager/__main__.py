@@ -19,6 +19,7 @@ from bento.host.drivers.files import FileStorage
 from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.machine import doctor, kvm, kvm_cache, software
 from bento.host.drivers.machine.kvm_access import KVM_DEVICE
+from bento.host.drivers.machine.memory import read_host_memory
 from bento.host.drivers.qemu.hypervisor import QemuHypervisor
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
@@ -54,6 +55,7 @@ async def prepare(places: Places, notices: Notices) -> Drivers:
         service=service_argv,
         keys=KeyFile(places.host_key),
         sealing=sealing_argv,
+        memory=read_host_memory,
         doctor=partial(_examine, places),
     )
 

@@ -23,6 +23,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from bento.host.manager import server
+from bento.host.manager.admission import Admission
 from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import Nursery
 from bento.host.manager.calls import Calls
@@ -36,11 +37,13 @@ from bento.host.manager.invariants import Invariants
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.journals import Journals
 from bento.host.manager.lifecycle import Lifecycle
+from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
 from bento.host.manager.methods.kinds import Manager
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
 from bento.host.manager.policy import PolicyFiles
+from bento.host.manager.pressure import Pressure
 from bento.host.manager.recovery import recover
 from bento.host.manager.reports import Reports
 from bento.host.manager.saved import Saved
@@ -48,7 +51,9 @@ from bento.host.manager.seeds import Seeds
 from bento.host.manager.services import Services
 from bento.host.manager.suspension import Suspension
 from bento.host.manager.templates import Templates
+from bento.host.model.domain import DomainClass
 from bento.host.model.errors import BentoError, Unavailable
+from bento.host.model.memory import HostMemory
 from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.keys import Keys
 from bento.host.ports.storage import Storage
@@ -90,6 +95,8 @@ class Drivers:
     keys: Keys
     sealing: Callable[[Sequence[str], int], list[str]]
     """The command line of a suspended machine's passage: its arguments, and how large its files may grow in bytes."""
+    memory: Callable[[], HostMemory]
+    """The host's memory now."""
     doctor: Callable[[], Awaitable[list[dict[str, object]]]]
 
 
@@ -161,6 +168,21 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         channels = Channels(inventory, journals, nursery, events, answer)
         saved = Saved(places, drivers.hypervisor, drivers.keys, drivers.sealing)
         suspension = Suspension(inventory, places, channels, saved, events)
+
+        def running() -> list[Live]:
+            return lifecycle.running()  # made below: it asks for admission, and that for who runs
+
+        async def end(name: DomainName) -> None:
+            await lifecycle.kill(name)
+
+        pressure = Pressure(
+            read=drivers.memory,
+            lives=running,
+            is_disposable=lambda name: inventory.get(name).domain.klass is DomainClass.DISPOSABLE,
+            rest=seeds.rest,
+            end=end,
+            events=events,
+        )
         lifecycle = Lifecycle(
             inventory=inventory,
             places=places,
@@ -171,6 +193,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             templates=templates,
             seeds=seeds,
             suspension=suspension,
+            admission=Admission(drivers.memory, pressure),
             events=events,
         )
         disposables = Disposables(inventory, places, events)
@@ -202,7 +225,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             stop=stopping.set,
         )
         with _listener(places) as listener:
-            works = server.serve(listener, manager), audit.keep(), seeds.keep()
+            works = server.serve(listener, manager), audit.keep(), seeds.keep(), pressure.keep()
             working = {asyncio.create_task(work) for work in works}
             _tell(ready_fd, "ready")
             log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)

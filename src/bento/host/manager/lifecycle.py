@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
+from bento.host.manager.admission import Admission
 from bento.host.manager.brokers import Broker, End
 from bento.host.manager.channels import Channels
 from bento.host.manager.events import Events
@@ -55,6 +56,7 @@ class Lifecycle:
         templates: Templates,
         seeds: Seeds,
         suspension: Suspension,
+        admission: Admission,
         events: Events,
     ) -> None:
         self._inventory = inventory
@@ -65,6 +67,7 @@ class Lifecycle:
         self._journals = journals
         self._templates = templates
         self._seeds = seeds
+        self._admission = admission
         self._events = events
         self._suspension = suspension
         self._live: dict[DomainName, Live] = {}
@@ -85,9 +88,14 @@ class Lifecycle:
         live = self._live.get(name)
         return live.machine if live else None
 
+    def running(self) -> list[Live]:
+        """Those that have a machine which computes."""
+        return [live for live in self._live.values() if live.state is PowerState.RUNNING and live.machine]
+
     async def broker(self, name: DomainName) -> Broker:
         """The broker of a running domain, once its agent has answered."""
         live = self._require(name, PowerState.RUNNING)
+        live.called = time.monotonic()
         if live.broker and live.broker.ready:
             return live.broker
         try:
@@ -279,7 +287,8 @@ class Lifecycle:
     async def _resume(self, live: Live, progress: Progress) -> None:
         name, began = live.name, time.monotonic()
         try:
-            await self._suspension.restore(live, progress)
+            async with self._admission.admitted(self._inventory.get(name), forked=False):
+                await self._suspension.restore(live, progress)
         except BentoError as error:
             self._forget(live, Step.REST)
             self._reports.say(name, logging.WARNING, f"{name} stays suspended: {error}")
@@ -300,7 +309,8 @@ class Lifecycle:
         forks = record.domain.klass is DomainClass.DISPOSABLE and not live.fresh
         if forks and (seed := await self._seeds.take(record)):
             try:
-                return await self._boot(live, record, version, undo, seed)
+                async with self._admission.admitted(record, forked=True):
+                    return await self._boot(live, record, version, undo, seed)
             except Exhausted:
                 raise  # a boot would take more of it
             except Unavailable as error:
@@ -310,7 +320,8 @@ class Lifecycle:
                 self._seeds.distrust(seed)
         while True:
             try:
-                serving = await self._boot(live, record, version, undo)
+                async with self._admission.admitted(record, forked=False):
+                    serving = await self._boot(live, record, version, undo)
             except Silent as silent:
                 if not self._hypervisor.was_silent(live.uuid):
                     raise

@@ -1,6 +1,7 @@
 """One domain's power while it is not halted: its state, its machine, its broker, and news of all three."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -23,6 +24,8 @@ class Live:
     broker: Broker | None = None
     cut_off: str = ""
     """Why its broker is not replaced."""
+    called: float = field(default_factory=time.monotonic)
+    """When it last began, or was asked to serve a call: seconds of the monotonic clock."""
     for_call: bool = False
     """It runs for one call, and is over with it."""
     fresh: bool = False

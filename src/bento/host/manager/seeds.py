@@ -125,6 +125,13 @@ class Seeds:
         self._failed[seed.key] += 1
         self._remove(seed.directory)
 
+    def rest(self) -> None:
+        """Give back the memory that seeds are kept in between two forks, where none of its forks lives or begins."""
+        used = {record.domain.template for record in self._inventory if record.run}
+        for seed in self.kept():
+            if seed.base not in used:
+                self._hypervisor.forget(seed.image)
+
     def key(self, base: DomainRecord, *, shape: DomainRecord | None = None) -> str:
         """The digest of all that a seed of `base` depends on, in hex. `shape`: a domain of whose size it is to be."""
         version = self._templates.version_for(base)

@@ -19,7 +19,7 @@ from pathlib import Path
 from bento.host.manager.methods import METHODS
 from bento.host.manager.methods.kinds import File, Manager, Reply, Stream
 from bento.host.model.domain import ADMIN, PowerState
-from bento.host.model.errors import BentoError, Conflict, Invalid, Kind, NoSuch, Refused, Silent
+from bento.host.model.errors import BentoError, Conflict, Invalid, Kind, NoMemory, NoSuch, Refused, Silent
 from bento.wire.admin import (
     MAX_REQUEST,
     Event,
@@ -212,6 +212,8 @@ def _fault(request: Request, error: BentoError | OSError) -> Fault:
             return Fault.REFUSED
         case Silent():
             return Fault.NOT_STARTED
+        case NoMemory():
+            return Fault.NO_MEMORY
         case Conflict(required=required):
             return WRONG_STATE.get(required, Fault.IN_USE)
         case _:

@@ -60,3 +60,7 @@ class Silent(Unavailable):
 
 class Exhausted(Unavailable):
     """The host has too little of something just now: whatever asked for it is not to blame."""
+
+
+class NoMemory(Exhausted):
+    """It is memory, and was seen before anything was started."""

@@ -79,8 +79,8 @@ class Machine(Protocol):
         """None for a machine that gives nothing back."""
         ...
 
-    async def ask_for_memory(self, left: int) -> None:
-        """Have the guest make do with `left` bytes, or more again; it gets there in its own time, or not at all.
+    async def ask_for_memory(self, left: int | None) -> None:
+        """Have the guest make do with `left` bytes, None: with all it began with, in its own time, or not at all.
 
         Raises `Unavailable` for a machine that gives nothing back.
         """

@@ -42,7 +42,7 @@ GUEST = "guest"
 """Below the run directory: what the machine's agent takes for `/`."""
 CONSOLE = "console.sock"
 BALLOON = "balloon"
-"""The file that holds what it is left of its memory, in bytes."""
+"""The file that holds what it is left of its memory, and what it began with, in bytes."""
 IN_MEMORY = "scratch"
 
 
@@ -112,14 +112,16 @@ class FakeMachine:
     async def guest_memory(self) -> GuestMemory | None:
         """All but what it was asked for; it says that half of that lies idle."""
         with suppress(FileNotFoundError):
-            actual = int((self._run_dir / BALLOON).read_text())
+            actual, _ = map(int, (self._run_dir / BALLOON).read_text().split())
             return GuestMemory(actual, actual // 2)
         return None
 
-    async def ask_for_memory(self, left: int) -> None:
-        if not (self._run_dir / BALLOON).exists():
-            raise Unavailable("the pretended machine gives nothing back")
-        (self._run_dir / BALLOON).write_text(str(left))
+    async def ask_for_memory(self, left: int | None) -> None:
+        try:
+            _, most = map(int, (self._run_dir / BALLOON).read_text().split())
+        except FileNotFoundError:
+            raise Unavailable("the pretended machine gives nothing back") from None
+        (self._run_dir / BALLOON).write_text(f"{most if left is None else left} {most}")
 
     async def _stop(self, stopped: bool) -> None:
         number = signal.SIGSTOP if stopped else signal.SIGCONT
@@ -183,7 +185,7 @@ class FakeHypervisor:
         for name in (BALLOON, IN_MEMORY):
             (spec.run_dir / name).unlink(missing_ok=True)
         if spec.gives_back:
-            (spec.run_dir / BALLOON).write_text(str(spec.memory_bytes))
+            (spec.run_dir / BALLOON).write_text(f"{spec.memory_bytes} {spec.memory_bytes}")
         if any(disk.scratch for disk in spec.disks):
             (spec.run_dir / IN_MEMORY).touch()
         said = Said()

@@ -234,7 +234,8 @@ def _open_all(
         if suspended:
             ram, state = None, suspended.stream
         else:
-            ram = kept(_new_ram(spec)) if memory is None else memory
+            # A copy of the number: an image that is forgotten meanwhile is still there for this one.
+            ram = kept(_new_ram(spec) if memory is None else os.dup(memory))
             state = kept(_open(spec, spec.image.state, os.O_RDONLY)) if spec.image else None
         channel, console, monitor = (ours.enter_context(listen(spec.run_dir / name)).fileno() for name in SOCKETS)
     except OSError as error:

@@ -125,8 +125,10 @@ class QemuMachine:
         async with qmp.session(self._run_dir / QMP, deadline=self._patience) as words:
             return await memory.guest_memory(words)
 
-    async def ask_for_memory(self, left: int) -> None:
-        await qmp.execute(self._run_dir / QMP, "balloon", {"value": left}, deadline=self._patience)
+    async def ask_for_memory(self, left: int | None) -> None:
+        # QEMU takes more than it has for all of it.
+        value = memory.LARGEST if left is None else left
+        await qmp.execute(self._run_dir / QMP, "balloon", {"value": value}, deadline=self._patience)
 
     async def _tell(self, command: str) -> None:
         await qmp.execute(self._run_dir / QMP, command, deadline=self._patience)

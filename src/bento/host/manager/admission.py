@@ -1,0 +1,80 @@
+"""Whether a domain may start: is there the memory that it will take?
+
+A start is refused when that is truly gone: after what can be reclaimed was, and with what starts under way will take
+counted in, so that ten at once do not all pass by the same free memory. Something is always kept for the person's own
+programs. Disposables are bounded all together besides (`pressure.py`).
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bento.host.manager.pressure import Pressure
+from bento.host.manager.properties import number
+from bento.host.model.domain import DomainClass
+from bento.host.model.errors import NoMemory
+from bento.host.model.inventory import DomainRecord
+from bento.host.model.memory import MIB, HostMemory, need
+from bento.wire.names import DomainName
+
+NAMED = 3
+"""How many of the largest domains a refusal names."""
+
+
+class Admission:
+    def __init__(self, read: Callable[[], HostMemory], pressure: Pressure) -> None:
+        self._read = read
+        self._pressure = pressure
+        self._promised: dict[DomainName, tuple[int, bool]] = {}
+        """What starts under way will take, and whether each is of a disposable."""
+
+    @asynccontextmanager
+    async def admitted(self, record: DomainRecord, *, forked: bool) -> AsyncIterator[None]:
+        """For as long as it starts the domain has its memory promised. Raises `NoMemory` if there is too little."""
+        name, disposable = record.name, record.domain.klass is DomainClass.DISPOSABLE
+        wanted = need(number(record, "memory") * MIB, forked=forked)
+
+        def fits() -> bool:
+            return self._spare() >= wanted
+
+        if disposable:
+            await self._require_share(name, wanted)
+        if not fits():
+            await self._pressure.make_room(fits)
+        if not fits():
+            largest = (await self._pressure.takers())[:NAMED]
+            if not fits():
+                raise NoMemory(_sentence(name, wanted, self._spare(), largest))
+        self._promised[name] = wanted, disposable
+        try:
+            yield
+        finally:
+            del self._promised[name]
+
+    def _spare(self) -> int:
+        host = self._read()
+        return max(0, host.available - host.kept - sum(wanted for wanted, _ in self._promised.values()))
+
+    async def _require_share(self, name: DomainName, wanted: int) -> None:
+        """Raises `NoMemory` if the disposables have all that they may have together."""
+        bound = self._read().for_disposables
+        if self._with_promised() + wanted > bound:
+            await self._pressure.measure_disposables(again=False)
+        if (taken := self._with_promised()) + wanted > bound:
+            share = f"disposables take {_size(taken)} of the {_size(bound)} of memory that they may take together"
+            raise NoMemory(f"'{name}' cannot start: {share}; end one of them first")
+
+    def _with_promised(self) -> int:
+        promised = sum(wanted for wanted, disposable in self._promised.values() if disposable)
+        return promised + sum(self._pressure.disposables().values())
+
+
+def _sentence(name: DomainName, wanted: int, spare: int, largest: list[tuple[DomainName, int]]) -> str:
+    short = f"'{name}' cannot start: it takes some {_size(wanted)} of memory, and this machine can spare {_size(spare)}"
+    if not largest:
+        return f"{short}; close some of your own programs, or give it less with 'bento prefs {name} memory'"
+    takers = ", ".join(f"'{taker}' {_size(taken)}" for taker, taken in largest)
+    return f"{short}; {takers} take the most: 'bento shutdown {largest[0][0]}' gives it back"
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count < 10 << 30 else f"{count / (1 << 30):.1f} GiB"
