@@ -61,7 +61,7 @@ class World:
     rests: int = 0
     ended: list[str] = field(default_factory=list)
     slept: int = 0
-    when_slept: Callable[[], None] = lambda: None
+    when_slept: Callable[[], object] = bool
     disposable: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
