@@ -1,5 +1,6 @@
 """`bento disp open`: what goes into the disposable, and what of that which comes back becomes of the file here."""
 
+import errno
 import os
 import signal
 import socket
@@ -120,6 +121,24 @@ def test_a_file_that_changed_here_meanwhile_is_kept_beside_what_came_back(
     left = {"letter.txt": b"mine"} if change != "removed" else {}
     assert there(letter) == left | {"letter.edited.txt": b"of another time", "letter.edited-2.txt": b"theirs"}
     sentence = "letter.txt has changed here meanwhile; what came back is in letter.edited-2.txt"
+    assert capsys.readouterr().err == f"bento: {sentence}\n"
+
+
+def test_a_file_that_cannot_be_replaced_is_kept_beside_what_came_back(
+    manager: FakeManager, bento: Bento, letter: Path, capsys: Sentences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def sticky(source: Path, target: Path) -> None:
+        if target == Path("letter.txt"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", sticky)
+    manager.guest = Opener(back=b"theirs")
+    assert bento("disp", "open", "letter.txt") == 4
+    assert there(letter) == {"letter.txt": b"as it was", "letter.edited.txt": b"theirs"}
+    sentence = "letter.txt cannot be replaced: Input/output error; what came back is in letter.edited.txt"
     assert capsys.readouterr().err == f"bento: {sentence}\n"
 
 

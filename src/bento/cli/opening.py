@@ -159,19 +159,21 @@ class _Edited:
         """Whether the file changed by that. `Failed`, and both are kept, if it is not what it was `before`."""
         if self._file is None:
             return False
-        with suppress(PermissionError):  # a group that this account is not in: the file stays the account's own
-            os.fchown(self._file.fileno(), before.st_uid, before.st_gid)
-        os.fchmod(self._file.fileno(), stat.S_IMODE(before.st_mode) & 0o777)  # nothing is to run as its owner
         self._file.flush()
-        os.fsync(self._file.fileno())
-        if not _is(self._path, before):
-            kept = _keep_beside(self._aside, self._path)
-            raise Failed(f"{self._path} has changed here meanwhile; what came back is in {kept}", Code.OUTSIDE)
-        if filecmp.cmp(self._aside, self._path, shallow=False):
-            return False
-        os.replace(self._aside, self._path)
-        _sync(self._path.parent)
-        return True
+        _finish(self._file.fileno(), before)
+        problem = "has changed here meanwhile"
+        if _is(self._path, before):
+            if filecmp.cmp(self._aside, self._path, shallow=False):
+                return False
+            try:
+                os.replace(self._aside, self._path)
+            except OSError as error:  # somebody else's file in a directory such as /tmp
+                problem = f"cannot be replaced: {why(error)}"
+            else:
+                _sync(self._path.parent)
+                return True
+        kept = _keep_beside(self._aside, self._path)
+        raise Failed(f"{self._path} {problem}; what came back is in {kept}", Code.OUTSIDE)
 
     def _show(self, done: int) -> None:
         self._progress.show(f"disposable -> {self._path}  {size(done)}")
@@ -205,6 +207,14 @@ def _ordinary(path: Path) -> BinaryIO:
         os.close(file)
         _refuse(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no ordinary file'}; only files are opened")
     return open(file, "rb")
+
+
+def _finish(file: int, before: os.stat_result) -> None:
+    """The rights of the file that was `before`, but not to run as its owner; and on the disk."""
+    with suppress(PermissionError):  # a group that this account is not in: the file stays the account's own
+        os.fchown(file, before.st_uid, before.st_gid)
+    os.fchmod(file, stat.S_IMODE(before.st_mode) & 0o777)
+    os.fsync(file)
 
 
 def _is(path: Path, before: os.stat_result) -> bool:
