@@ -43,8 +43,7 @@ def test_a_manager_killed_at_any_step_of_a_call_leaves_no_disposable(based: Home
         assert len(list((based.path / "domains").iterdir())) == 2, deed
         (seed,) = json.loads(based.ask("bento.seed.List"))
         assert seed["current"], deed
-        with based.events() as events:
-            assert based.run("base", "echo", "well", disposable="yes").stdout == b"well\n", deed
-            events.until("domain-delete")
         based.stop_manager()
-    assert based.log().count("goes on from an image") > len(DEEDS)
+    based.start_manager()
+    assert based.run("base", "echo", "well", disposable="yes").stdout == b"well\n"
+    assert "goes on from an image" in based.log()
