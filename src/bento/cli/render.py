@@ -22,15 +22,21 @@ def print_json(value: object) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    for line in table_lines(heads, rows, right=right):
+        print(line)
+
+
+def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
     """Columns as wide as they need be; those named in `right` are flush right. Colours do not count as width."""
-    lines = [heads, *rows]
+    lines, shown = [heads, *rows], []
     widths = [max(_width(line[at]) for line in lines) for at in range(len(heads))]
     for line in lines:
         cells = []
         for head, cell, width in zip(heads, line, widths, strict=True):
             fill = " " * (width - _width(cell))
             cells.append(fill + cell if head in right else cell + fill)
-        print("  ".join(cells).rstrip())
+        shown.append("  ".join(cells).rstrip())
+    return shown
 
 
 def place(found: Mapping[str, object]) -> str:

@@ -28,6 +28,7 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "ls": Verb("listing", "ls", "list domains"),
+    "top": Verb("top", "top", "follow what domains take of this machine"),
     "create": Verb("domains", "create", "make a domain"),
     "rm": Verb("domains", "rm", "remove domains and all they hold"),
     "clone": Verb("domains", "clone", "make a copy of a domain"),

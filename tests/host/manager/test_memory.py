@@ -69,6 +69,23 @@ def test_a_disposable_that_fills_memory_is_ended_and_said_why(measured: Home) ->
     assert measured.state(names[1]) == "Running"
 
 
+def test_what_domains_take_is_told_with_the_hosts_memory(measured: Home) -> None:
+    measured.create("work", label="green")
+    measured.create("vault")
+    measured.start("work")
+    measured.run("work", "sh", "-c", "head -c 1000000 /dev/zero >$HOME/file")
+    told = json.loads(measured.ask("bento.vm.Usage"))
+    assert (told["host"]["total_bytes"], told["host"]["available_bytes"]) == (16 * GIB, 8 * GIB)
+    (row,) = told["domains"]
+    assert (row["name"], row["label"], row["state"], row["memory_bytes"]) == ("work", "green", "Running", 400 * MIB)
+    assert 0 < row["proportional_bytes"] <= row["resident_bytes"]
+    assert row["written_bytes"] >= 1_000_000
+    assert row["scratch_bytes"] == 0, "its volumes lie on the disk"
+    measured.ask("admin.vm.Pause", "work")
+    (row,) = json.loads(measured.ask("bento.vm.Usage"))["domains"]
+    assert row["state"] == "Paused"
+
+
 def test_a_seed_that_nobody_uses_leaves_the_memory_and_is_still_there(measured: Home) -> None:
     with measured.events() as events:
         measured.create("base", label="orange")

@@ -221,6 +221,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             places=places,
             events=events,
             notices=notices,
+            memory=drivers.memory,
             doctor=drivers.doctor,
             stop=stopping.set,
         )

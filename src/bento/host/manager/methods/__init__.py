@@ -5,7 +5,7 @@ a file to hand over, or a stream of events. Methods whose name has `.vm.` are
 about the domain they are sent to, all others go to the admin domain.
 """
 
-from bento.host.manager.methods import audit, bento, consent, contract, domains, labels, policy, properties, tags
+from bento.host.manager.methods import audit, bento, consent, contract, domains, labels, policy, properties, tags, usage
 from bento.host.manager.methods.kinds import Method
 
 METHODS: dict[str, Method] = {
@@ -18,4 +18,5 @@ METHODS: dict[str, Method] = {
     **audit.METHODS,
     **consent.METHODS,
     **contract.METHODS,
+    **usage.METHODS,
 }

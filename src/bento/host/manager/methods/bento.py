@@ -43,7 +43,7 @@ async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
         "template": domain.template,
         "netvm": None,
         "memory_bytes": usage.memory_bytes if usage else 0,
-        "disk_bytes": _disk(manager, record),
+        "disk_bytes": disk_bytes(manager, record),
         "start_seconds": round(run.start_seconds, 3) if run and run.start_seconds else None,
         "uptime_seconds": None if started is None else round(max(0.0, time.time() - started), 1),
         "cpu_seconds": usage.cpu_ns / 1e9 if usage else 0.0,
@@ -53,7 +53,7 @@ async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
     }
 
 
-def _disk(manager: Manager, record: DomainRecord) -> int:
+def disk_bytes(manager: Manager, record: DomainRecord) -> int:
     directory = manager.places.domain(record.domain.uuid)
     files = list(directory.iterdir()) if directory.exists() else []
     return sum(manager.storage.usage(file) for file in files) + manager.templates.disk_usage(record.name)

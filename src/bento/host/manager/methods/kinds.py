@@ -22,6 +22,7 @@ from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.model.errors import Invalid, Refused
 from bento.host.model.inventory import DomainRecord
+from bento.host.model.memory import HostMemory
 from bento.host.ports.storage import Storage
 from bento.wire.admin import Event, Request
 from bento.wire.errors import WireError
@@ -64,6 +65,7 @@ class Manager:
     places: Places
     events: Events
     notices: Notices
+    memory: Callable[[], HostMemory]
     doctor: Callable[[], Awaitable[list[dict[str, object]]]]
     stop: Callable[[], None]
 

@@ -1,0 +1,73 @@
+"""What runs and what it takes of this machine: counters for `bento top`, which makes rates of them."""
+
+import asyncio
+import json
+import os
+import time
+
+from bento.host.manager.methods.bento import disk_bytes
+from bento.host.manager.methods.kinds import Manager, Method, Reply
+from bento.host.manager.properties import number
+from bento.host.model.domain import RGB, PowerState
+from bento.host.model.errors import BentoError
+from bento.host.model.inventory import DomainRecord
+from bento.host.model.machine import DiskUsage, MachineUsage
+from bento.host.model.memory import MIB
+from bento.host.ports.hypervisor import Machine
+from bento.wire.admin import Request
+
+ANSWER_SECONDS = 2.0
+"""For one machine's hypervisor; of one that hangs all else is shown."""
+
+
+async def usage(manager: Manager, request: Request) -> Reply:
+    """The host's memory, and each domain that has a machine, as JSON. What cannot be known is null.
+
+    Bytes; `cpu_seconds` since its machine began; `pressure` in percent; `at` in seconds of a clock that never jumps.
+    """
+    having = [(r, machine) for r in manager.inventory if (machine := manager.lifecycle.machine(r.name))]
+    rows = await asyncio.gather(*(_row(manager, record, machine) for record, machine in having))
+    host = manager.memory()
+    facts = {
+        "at": time.monotonic(),
+        "processors": os.cpu_count(),
+        "total_bytes": host.total,
+        "available_bytes": host.available,
+        "kept_bytes": host.kept,
+        "pressure": host.pressure,
+    }
+    return json.dumps({"host": facts, "domains": rows}).encode()
+
+
+async def _row(manager: Manager, record: DomainRecord, machine: Machine) -> dict[str, object]:
+    """`shared_bytes`: what other processes map, too. `scratch_bytes`: volumes in memory, which come on top of that."""
+    used: MachineUsage = await machine.usage()
+    disks = await _disks(machine)
+    run = record.run if manager.lifecycle.state(record.name) is not PowerState.HALTED else None
+    return {
+        "name": record.name,
+        "class": record.domain.klass,
+        "label": record.domain.label,
+        "label_rgb": f"#{RGB[record.domain.label]:06x}",
+        "state": manager.lifecycle.state(record.name),
+        "uptime_seconds": round(max(0.0, time.time() - run.started), 1) if run else None,
+        "cpu_seconds": used.cpu_ns / 1e9,
+        "resident_bytes": used.resident_bytes,
+        "proportional_bytes": used.proportional_bytes,
+        "shared_bytes": used.shared_bytes,
+        "written_bytes": disks.written_bytes if disks else None,
+        "scratch_bytes": disks.memory_bytes if disks else None,
+        "disk_bytes": disk_bytes(manager, record),
+        "memory_bytes": number(record, "memory") * MIB,
+    }
+
+
+async def _disks(machine: Machine) -> DiskUsage | None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await machine.disk_usage()
+    except (BentoError, OSError, TimeoutError):
+        return None  # it ends just now, or hangs
+
+
+METHODS: dict[str, Method] = {"bento.vm.Usage": usage}
