@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.guest.agent import Agent
-from bento.guest.identity import OWN_ADDRESS, replace, uuid4, with_own_name
+from bento.guest.identity import OWN_ADDRESS, replace, rewrite, uuid4, with_own_name
 from bento.guest.loop import Loop
 from bento.guest.place import Loopback
 from bento.guest.port import Port
@@ -46,6 +46,15 @@ def test_a_file_is_replaced_as_a_whole_and_only_when_it_changes(tmp_path: Path) 
     replace(str(path), lambda text: text + "two\n")
     assert path.read_text() == "one\ntwo\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["hosts"]
+
+
+def test_a_file_in_memory_is_changed_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text(HOSTS + "127.0.1.1\ta-much-longer-name\n")
+    before = path.stat().st_ino
+    rewrite(str(path), lambda hosts: with_own_name(hosts, "work"))
+    assert path.read_text() == HOSTS + f"{OWN_ADDRESS}\twork\n"
+    assert path.stat().st_ino == before
 
 
 def test_a_change_that_fails_leaves_the_file(tmp_path: Path) -> None:

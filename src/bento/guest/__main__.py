@@ -38,10 +38,10 @@ def in_domain() -> int:
     loop = Loop()
     place = Domain()
     agent = Agent(loop, place)
-    if place.is_seed():
+    if place.is_seed:
         from bento.guest.rehearsal import rehearse
 
-        rehearse(place)
+        rehearse(place, agent)
     agent.attach(Port(loop, open_channel(), agent.hear))
     loop.run()
     return 0

@@ -54,6 +54,15 @@ class Agent:
         self.lose()
         self._port.close()
 
+    def prepare(self) -> None:
+        """Have what serving takes. Nobody is served before the host has said who this machine is."""
+        # Imported only now: a domain counts as started at Ready, and the host's first call is still on its way.
+        from bento.guest.clients import Clients
+        from bento.guest.serve import serve
+
+        self._begin = serve
+        self._clients = Clients(self._loop, self._place.socket)
+
     def hear(self, data: bytes) -> None:
         self._first = False
         while data:
@@ -123,11 +132,8 @@ class Agent:
 
     def _open(self, talk: Talk) -> None:
         """Serve and ask from now on."""
-        # Imported only now: a domain counts as started at Ready, and the host's first call is still on its way.
-        from bento.guest.clients import Clients
-        from bento.guest.serve import serve
-
-        self._serve = partial(serve, self._loop, self._place, talk)
         if self._clients is None:
-            self._clients = Clients(self._loop, self._place.socket)
+            self.prepare()
+        assert self._clients is not None
+        self._serve = partial(self._begin, self._loop, self._place, talk)
         self._clients.resume(talk)

@@ -25,6 +25,8 @@ BOOT_ID = "/run/bento/boot-id"
 
 OWN_ADDRESS = "127.0.1.1"
 
+SMALL = 1 << 16
+
 
 def adopt(identity: Identity) -> None:
     """Needs root. `OSError`: then this machine is nobody and serves nothing, for it could be the same as another."""
@@ -56,11 +58,15 @@ def stir(seed: bytes) -> None:
         os.close(pool)
 
 
-def settle(name: str) -> None:
-    """Write the name where programs look it up. A full or damaged root costs the name, not the start."""
+def settle(name: str, *, in_place: bool) -> None:
+    """Write the name where programs look it up. A full or damaged root costs the name, not the start.
+
+    `in_place`: into the files that are there, which lie in memory (`boot/init`).
+    """
+    change = rewrite if in_place else replace
     try:
-        replace("/etc/hostname", lambda _: name + "\n")
-        replace("/etc/hosts", lambda hosts: with_own_name(hosts, name))
+        change("/etc/hostname", lambda _: name + "\n")
+        change("/etc/hosts", lambda hosts: with_own_name(hosts, name))
     except OSError:
         pass
 
@@ -82,6 +88,16 @@ def replace(path: str, change: Callable[[str], str]) -> None:
     if new != old:
         write(path + ".new", new)
         os.replace(path + ".new", path)
+
+
+def rewrite(path: str, change: Callable[[str], str]) -> None:
+    """Change a text file of at most `SMALL` bytes where it is."""
+    file = os.open(path, os.O_RDWR)
+    try:
+        new = change(os.pread(file, SMALL, 0).decode()).encode()
+        os.ftruncate(file, os.pwrite(file, new, 0))
+    finally:
+        os.close(file)
 
 
 def write(path: str, text: str) -> None:

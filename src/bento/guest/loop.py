@@ -16,6 +16,10 @@ EDGE = EPOLLET
 """Tell once, not as long as it lasts: for a port whose host is away, which would be ready without end."""
 
 
+MAX_EVENTS = 32
+"""Taken at once. Python makes room for so many before each wait, and by default for a thousand."""
+
+
 class Loop:
     def __init__(self) -> None:
         self._epoll = epoll()
@@ -48,7 +52,7 @@ class Loop:
     def run(self) -> None:
         """Until `stop`."""
         while self._running:
-            for fd, events in self._epoll.poll(self._patience()):
+            for fd, events in self._epoll.poll(self._patience(), MAX_EVENTS):
                 watched = self._handlers.get(fd)
                 if watched is not None:
                     watched[1](events)

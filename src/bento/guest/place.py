@@ -102,6 +102,11 @@ class Domain(Place):
     settings = SETTINGS
     run = RUN
 
+    def __init__(self) -> None:
+        with open("/proc/cmdline") as file:
+            self.is_seed = SEED in file.read().split()
+        """Whether this machine is to be saved before it is anybody, or was, and went on from there."""
+
     def account(self, name: str) -> Account:
         from pwd import getpwnam
 
@@ -117,12 +122,7 @@ class Domain(Place):
     def settle(self, identity: Identity) -> None:
         from bento.guest.identity import settle
 
-        settle(identity.name)
-
-    def is_seed(self) -> bool:
-        """Whether this machine is to be saved before it is anybody."""
-        with open("/proc/cmdline") as file:
-            return SEED in file.read().split()
+        settle(identity.name, in_place=self.is_seed)
 
     def power_off(self) -> None:
         os.execv("/usr/lib/bento/poweroff", ["poweroff"])

@@ -7,10 +7,9 @@ nothing. What is random must not be made here: every copy would have the same.
 
 import os
 
-import bento.guest.clients
-import bento.guest.serve
 import bento.guest.served  # noqa: F401  # loading it is the rehearsal
 from bento.guest import identity, spawn
+from bento.guest.agent import Agent
 from bento.guest.place import Place
 from bento.wire.names import ADMIN, ServiceArgument, ServiceName, TargetName
 from bento.wire.rpc import Serve
@@ -18,8 +17,9 @@ from bento.wire.rpc import Serve
 NOBODY = "seed"
 
 
-def rehearse(place: Place) -> None:
-    identity.settle(NOBODY)
+def rehearse(place: Place, agent: Agent) -> None:
+    agent.prepare()
+    identity.settle(NOBODY, in_place=True)
     call = Serve(0, ServiceName(spawn.VMEXEC), ServiceArgument("true"), ADMIN, TargetName(""), "", 0, 0)
     service = spawn.start(place, place.account(""), call, None)
     os.waitid(os.P_PIDFD, service.fd, os.WEXITED)
