@@ -26,6 +26,7 @@ BOOT_ID = "/run/bento/boot-id"
 OWN_ADDRESS = "127.0.1.1"
 
 SMALL = 1 << 16
+"""Bytes of the largest file that is changed where it is."""
 
 
 def adopt(identity: Identity) -> None:

@@ -19,8 +19,12 @@ MANIFEST = "manifest.json"
 ROOT_IMAGE = "root.erofs"
 
 #: For every domain: the console for `bento console` and the logs, no waiting after a panic (QEMU runs with -no-reboot,
-#: so the domain ends), no audit records that nobody reads, no self-tests of the kernel's cryptography (0.1 s).
-CMDLINE = "console=ttyS0 quiet loglevel=3 panic=-1 audit=0 cryptomgr.notests=1"
+#: so the domain ends), no audit records that nobody reads, no self-tests of the kernel's cryptography (0.1 s). Also no
+#: accounts of stalls and no watchdogs, and huge pages for programs that ask for them: a forked machine would pay for
+#: each with time, as code that runs for the first time, or with memory.
+CMDLINE = (
+    "console=ttyS0 quiet loglevel=3 panic=-1 audit=0 cryptomgr.notests=1 psi=0 nowatchdog transparent_hugepage=madvise"
+)
 
 #: What a distribution's own initramfs has to be told besides.
 STOCK_CMDLINE = "root=/dev/vda rootfstype=erofs ro"
