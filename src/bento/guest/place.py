@@ -22,6 +22,9 @@ RUN = "/run/bento"
 SEED = "bento.seed"
 """A word of the kernel's command line: the host's `ports/templates.py` has it, too."""
 
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
+"""What says who an account is, in a domain that asks no server for it."""
+
 OOM = "/proc/self/oom_score_adj"
 OOM_SPARED = "-1000"
 OOM_USUAL = "0"
@@ -106,13 +109,16 @@ class Domain(Place):
         with open("/proc/cmdline") as file:
             self.is_seed = SEED in file.read().split()
         """Whether this machine is to be saved before it is anybody, or was, and went on from there."""
+        self._default: tuple[list[tuple[int, int, int] | None], Account] | None = None
 
     def account(self, name: str) -> Account:
-        from pwd import getpwnam
-
-        entry = getpwnam(name or DEFAULT_USER)
-        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, entry.pw_shell or "/bin/sh")
+        if name not in ("", DEFAULT_USER):
+            return _look_up(name)
+        # Kept as long as these files are the same: looking it up is a good part of a forked machine's first call.
+        files = [_state(path) for path in ACCOUNTS]
+        if self._default is None or self._default[0] != files:
+            self._default = files, _look_up(DEFAULT_USER)
+        return self._default[1]
 
     def adopt(self, identity: Identity) -> None:
         from bento.guest.identity import adopt
@@ -126,6 +132,23 @@ class Domain(Place):
 
     def power_off(self) -> None:
         os.execv("/usr/lib/bento/poweroff", ["poweroff"])
+
+
+def _look_up(name: str) -> Account:
+    from pwd import getpwnam
+
+    entry = getpwnam(name)
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, entry.pw_shell or "/bin/sh")
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    """Another one whenever the file is another; None if there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class Loopback(Place):
