@@ -35,6 +35,8 @@ def home() -> Iterator[Home]:
         made.start_manager()
         made.build()
         made.create("base")
+        made.start("base")  # which gives it a volume
+        made.shutdown("base")
         made.ask("admin.vm.property.Set", "base", "template_for_dispvms", "True")
         made.stop_manager()
         yield made
@@ -65,10 +67,12 @@ def work(home: Home) -> None:
     before = home.ask("admin.vm.property.Get", "base", "memory").split()[-1]
     home.ask("admin.vm.property.Set", "base", "memory", str(int(before) + 1))
     eventually(lambda: settled(home))
-    name = home.ask("admin.vm.CreateDisposable", "base")
-    home.start(name)
-    assert home.run(name, "true").code == 0
-    home.kill(name)
+    assert home.run("base", "true", disposable="yes").code == 0
+    eventually(lambda: none_is_left(home))
+
+
+def none_is_left(home: Home) -> None:
+    assert [row["name"] for row in home.table() if row["class"] == "DispVM"] == []
 
 
 def settled(home: Home) -> None:
@@ -85,7 +89,7 @@ def check_all(home: Home) -> None:
     eventually(lambda: settled(home))
     kept = home.path / "seeds" / str(current(home)["key"])
     assert {path.name for path in kept.iterdir()} == {*FILES, MANIFEST}
-    assert [row["name"] for row in home.table() if row["class"] == "DispVM"] == []
+    none_is_left(home)
     name = home.ask("admin.vm.CreateDisposable", "base")
     home.start(name)
     assert went_on(home, name)

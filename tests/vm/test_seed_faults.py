@@ -79,10 +79,17 @@ def works(home: Home) -> None:
 
 
 def new_machine(home: Home, before: set[int]) -> set[int]:
-    """Its processes, as soon as there are any."""
-    while not (new := set(home.machine_pids()) - before):
+    """The process that is QEMU itself, as soon as there is one; what goes before it may end without an effect."""
+    while not (new := {pid for pid in set(home.machine_pids()) - before if is_qemu(pid)}):
         pass
     return new
+
+
+def is_qemu(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].endswith(b"qemu-system-x86_64")
+    except OSError:
+        return False
 
 
 def test_a_manager_killed_while_a_seed_boots_leaves_nothing_and_the_next_one_makes_it(farm: Boxes) -> None:
