@@ -41,7 +41,7 @@ test: lint
 	$(PYTEST) --cov --cov-report=term
 
 check: lint
-	$(PYTEST) -m 'not vm and not slow and not soak'
+	$(PYTEST) -n auto --dist loadfile --hypothesis-profile check -m 'not vm and not slow and not soak'
 
 soak: setup
 	$(PYTEST) -m soak -o timeout=0

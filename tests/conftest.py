@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 # A loaded machine is slow at times, and that says nothing about Bento.
 settings.register_profile("bento", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("check", settings.get_profile("bento"), max_examples=25)  # `make check`; `make test` has 100
 settings.load_profile("bento")
 
 

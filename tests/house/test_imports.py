@@ -83,6 +83,10 @@ def imports_of(targets: Iterable[str]) -> list[str]:
     return [f"import {target}" for target in targets]
 
 
+deliberate = pytest.mark.slow
+"""A violation on purpose takes a run of lint-imports of its own, and what it shows changes with the rules only."""
+
+
 @pytest.fixture
 def house(tmp_path: Path, tree: Path) -> House:
     return House(tmp_path, tree)
@@ -94,6 +98,7 @@ def test_the_real_tree_keeps_every_rule(tree: Path) -> None:
     assert kept, report
 
 
+@deliberate
 def test_what_the_house_allows_breaks_no_contract(house: House) -> None:
     for room, allowed in MAY_IMPORT.items():
         house.write(f"{room}.probe", *imports_of(f"{other}.probe" for other in allowed))
@@ -104,6 +109,7 @@ def test_what_the_house_allows_breaks_no_contract(house: House) -> None:
     assert kept, report
 
 
+@deliberate
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_a_room_imports_no_room_but_those_below_it(house: House, room: str) -> None:
     forbidden = [f"{other}.probe" for other in MAY_IMPORT if other not in (room, *MAY_IMPORT[room])]
@@ -115,6 +121,7 @@ def test_a_room_imports_no_room_but_those_below_it(house: House, room: str) -> N
     assert [other for other in forbidden if f"{room}.probe -> {other}" not in report] == []
 
 
+@deliberate
 def test_a_screen_is_apart_from_its_siblings_from_its_first_line(house: House) -> None:
     house.write("bento.host.screen.probe", "import bento.host.broker.probe")
 
@@ -124,6 +131,7 @@ def test_a_screen_is_apart_from_its_siblings_from_its_first_line(house: House) -
     assert "bento.host.screen.probe -> bento.host.broker.probe" in report
 
 
+@deliberate
 @pytest.mark.parametrize("hidden", ["    import bento.host.drivers.probe", "    from bento.host.drivers import probe"])
 def test_the_manager_names_no_driver_inside_a_function_either(house: House, hidden: str) -> None:
     house.write("bento.host.manager.probe", "def start() -> None:", hidden)
@@ -134,6 +142,7 @@ def test_the_manager_names_no_driver_inside_a_function_either(house: House, hidd
     assert "bento.host.manager.probe -> bento.host.drivers.probe" in report
 
 
+@deliberate
 @pytest.mark.parametrize("room", PURE)
 def test_a_pure_room_touches_nothing_outside(house: House, room: str) -> None:
     house.write(f"{room}.probe", *imports_of(EFFECTS))
@@ -144,6 +153,7 @@ def test_a_pure_room_touches_nothing_outside(house: House, room: str) -> None:
     assert [effect for effect in EFFECTS if f"{room}.probe -> {effect}" not in report] == []
 
 
+@deliberate
 @pytest.mark.parametrize("line", ["from os import path", "import os.path", "def late():\n    import os"])
 def test_a_pure_room_finds_no_side_door(house: House, line: str) -> None:
     house.write("bento.wire.probe", line)
@@ -154,6 +164,7 @@ def test_a_pure_room_finds_no_side_door(house: House, line: str) -> None:
     assert "bento.wire.probe -> os" in report
 
 
+@deliberate
 def test_two_modules_of_one_room_form_no_cycle(house: House) -> None:
     house.write("bento.wire.probe", "import bento.wire.other")
     house.write("bento.wire.other", "import bento.wire.probe")
@@ -164,6 +175,7 @@ def test_two_modules_of_one_room_form_no_cycle(house: House) -> None:
     assert "No cycles are allowed in bento.wire." in report
 
 
+@deliberate
 def test_two_folders_form_no_cycle_through_different_modules(house: House) -> None:
     house.write("bento.host.drivers.one.probe", "import bento.host.drivers.two.probe")
     house.write("bento.host.drivers.two.other", "import bento.host.drivers.one.other")

@@ -1,5 +1,6 @@
 """What reads a guest's bytes is counted as it is, stays small, and cannot grow unseen."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import grimp
@@ -13,9 +14,15 @@ MOST_LINES = 1000
 RELAY = "bento.host.broker.relay"
 
 
-@pytest.fixture
-def graph() -> grimp.ImportGraph:
+@pytest.fixture(scope="module")
+def whole() -> grimp.ImportGraph:
     return grimp.build_graph("bento", cache_dir=None)
+
+
+@pytest.fixture
+def graph(whole: grimp.ImportGraph) -> grimp.ImportGraph:
+    """The tree's, for a test to change."""
+    return deepcopy(whole)
 
 
 def broker(graph: grimp.ImportGraph, tree: Path) -> tcb.Process:
