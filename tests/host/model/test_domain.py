@@ -20,7 +20,7 @@ def test_every_state_is_reached_from_halted() -> None:
     assert reachable(PowerState.HALTED, set(Step)) == set(PowerState)
 
 
-@pytest.mark.parametrize("state", set(PowerState) - {PowerState.HALTED})
+@pytest.mark.parametrize("state", [state for state in PowerState if state is not PowerState.HALTED])
 def test_whatever_runs_may_be_gone_at_any_time(state: PowerState) -> None:
     """QEMU can die in every state: there is none that a domain does not come back from."""
     assert TRANSITIONS[state, Step.GONE] is PowerState.HALTED

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from bento.guest import pipes
 from bento.guest.commands.call import Call, NoCall
-from bento.guest.commands.qrexec_client_vm import PRINTABLE, write_all
+from bento.guest.commands.shown import PRINTABLE, write_all
 from bento.wire.errors import WireError
 from bento.wire.opening import decode_link, encode_name
 from bento.wire.rpc import MAX_DATA, Data, Exit, ExitCode, Stream

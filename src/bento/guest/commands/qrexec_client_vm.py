@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 
-from bento.guest import pipes
 from bento.guest.commands.call import Call, NoCall
+from bento.guest.commands.shown import PRINTABLE, write_all
 from bento.wire.rpc import MAX_DATA, Data, Eof, Exit, ExitCode, Stream
 
 COMMANDS = ("qrexec-client-vm",)
@@ -28,8 +28,6 @@ Call SERVICE of the domain TARGET, as far as the policy allows; @default leaves 
   -a, --agent-socket=PATH            the agent's socket, if it is not the usual one
       --buffer-size=BYTES            for old scripts; has no effect
 """
-
-PRINTABLE = bytes(c if 0x20 <= c <= 0x7E or c in b"\a\b\t\n\r" else ord("_") for c in range(256))
 
 
 class Options:
@@ -140,15 +138,6 @@ def feed(call: Call, source: int) -> None:
         call.end()
     except OSError:
         pass  # the call is over, which the other thread learns too
-
-
-def write_all(file: int, data: bytes) -> bool:
-    """False when nobody reads there any more."""
-    try:
-        pipes.write_all(file, data)
-    except OSError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import threading
 from dataclasses import replace
 
 from bento.guest.commands.call import Call, NoCall
-from bento.guest.commands.qrexec_client_vm import PRINTABLE, write_all
+from bento.guest.commands.shown import PRINTABLE, write_all
 from bento.wire.errors import WireError
 from bento.wire.gpg import MAX_BLOCK, REFUSED, Block, BlockReader, Ended, encode_block, encode_command
 from bento.wire.gpgline import FILE_PATH, Line, Takes, parse

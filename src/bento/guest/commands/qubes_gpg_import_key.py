@@ -6,8 +6,8 @@ import sys
 import threading
 
 from bento.guest.commands.call import Call, NoCall
-from bento.guest.commands.qrexec_client_vm import PRINTABLE, write_all
 from bento.guest.commands.qubes_gpg_client import BadFile, domain, opened
+from bento.guest.commands.shown import PRINTABLE, write_all
 from bento.wire.rpc import MAX_DATA, Data, Exit, ExitCode, Stream
 
 COMMANDS = ("qubes-gpg-import-key",)

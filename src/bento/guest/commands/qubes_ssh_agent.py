@@ -15,7 +15,7 @@ import threading
 from typing import NoReturn
 
 from bento.guest.commands.call import Call, NoCall
-from bento.guest.commands.qrexec_client_vm import PRINTABLE, write_all
+from bento.guest.commands.shown import PRINTABLE, write_all
 from bento.wire.rpc import MAX_DATA, Data, Exit, Stream
 
 COMMANDS = ("qubes-ssh-agent",)
