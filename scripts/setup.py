@@ -26,6 +26,7 @@ import place
 from as_user import ACCOUNT, TREE, NotReady, current_user
 
 sys.path.insert(0, str(TREE / "src"))
+from bento.host.drivers import subids
 from bento.host.drivers.machine import packages
 
 PACKAGES = (
@@ -35,8 +36,6 @@ PACKAGES = (
     packages.Package("xdotool", "keys and clicks for the tests of windows"),
 )
 LOCK = "requirements/lock.txt"
-SUB_IDS = 65536
-FIRST_SUB_ID = 100000
 SUB_ID_FILES = {"--add-subuids": Path("/etc/subuid"), "--add-subgids": Path("/etc/subgid")}
 
 
@@ -117,25 +116,14 @@ def sub_id_commands(name: str) -> list[str]:
         text = file.read_text() if file.exists() else ""
         if has_sub_ids(text, name):
             continue
-        first = free_sub_id(text)
+        first = subids.free(subids.parse(text))
         # usermod refuses when the file isn't there yet.
-        commands += [f"touch {file}", f"usermod {option} {first}-{first + SUB_IDS - 1} {shlex.quote(name)}"]
+        commands += [f"touch {file}", f"usermod {option} {first}-{first + subids.NEEDED - 1} {shlex.quote(name)}"]
     return commands
 
 
 def has_sub_ids(text: str, name: str) -> bool:
-    return any(owner == name and count >= SUB_IDS for owner, _, count in sub_ids(text))
-
-
-def free_sub_id(text: str) -> int:
-    return max([FIRST_SUB_ID, *(first + count for _, first, count in sub_ids(text))])
-
-
-def sub_ids(text: str) -> Iterator[tuple[str, int, int]]:
-    """The entries (owner, first, count) of /etc/subuid or /etc/subgid, as in subuid(5)."""
-    for line in text.splitlines():
-        owner, first, count = line.split(":")
-        yield owner, int(first), int(count)
+    return any(span.owner == name and span.count >= subids.NEEDED for span in subids.parse(text))
 
 
 def run_as_root(lines: list[str]) -> None:

@@ -153,11 +153,6 @@ def test_sub_ids_too_few_or_of_others_do_not_count() -> None:
     assert not setup.has_sub_ids("", "bento")
 
 
-def test_free_sub_ids_lie_behind_everybody_elses() -> None:
-    assert setup.free_sub_id("") == 100000
-    assert setup.free_sub_id("alice:100000:65536\nbob:500000:10\ncarol:200000:5\n") == 500010
-
-
 def test_without_sudo_the_person_is_told_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 

@@ -5,25 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bento.host.drivers.machine.confinement import (
     KNOBS,
-    NEEDED_SUB_IDS,
-    Span,
     SubIds,
     interpret_bubblewrap,
     interpret_seccomp,
     interpret_sub_ids,
     interpret_user_namespaces,
-    parse_sub_ids,
     read_knobs,
     read_seccomp,
     read_sub_ids,
 )
 from bento.host.drivers.machine.findings import Status
 from bento.host.drivers.machine.trial import Trial
+from bento.host.drivers.subids import NEEDED
 
 WORKED = Trial(True, "")
 FAILED = Trial(False, "unshare failed with exit code 1: Operation not permitted")
@@ -64,16 +60,16 @@ def test_switches_that_this_kernel_lacks_are_left_out(tmp_path: Path) -> None:
     assert read_knobs(tmp_path) == {"user.max_user_namespaces": "0"}
 
 
-IDS = SubIds(account="alice", uids=NEEDED_SUB_IDS, gids=NEEDED_SUB_IDS, free=165536, newuidmap=True, newgidmap=True)
+IDS = SubIds(account="alice", uids=NEEDED, gids=NEEDED, free=165536, newuidmap=True, newgidmap=True)
 
 
 def test_sub_ids_that_could_be_mapped_are_well() -> None:
     finding = interpret_sub_ids(IDS, WORKED)
     assert finding.status is Status.OK
-    assert finding.value["uids"] == NEEDED_SUB_IDS
+    assert finding.value["uids"] == NEEDED
 
 
-@pytest.mark.parametrize("lack", [{"uids": 0}, {"gids": 0}, {"uids": NEEDED_SUB_IDS - 1}])
+@pytest.mark.parametrize("lack", [{"uids": 0}, {"gids": 0}, {"uids": NEEDED - 1}])
 def test_too_few_sub_ids_come_with_a_command_for_a_free_span(lack: dict[str, int]) -> None:
     finding = interpret_sub_ids(replace(IDS, **lack), FAILED)  # type: ignore[arg-type]  # fields of it, by keyword
     assert finding.status is Status.MISSING
@@ -93,16 +89,6 @@ def test_sub_ids_that_look_well_but_do_not_map_are_a_warning() -> None:
     finding = interpret_sub_ids(IDS, FAILED)
     assert finding.status is Status.WARN
     assert "Operation not permitted" in finding.sentence
-
-
-def test_sub_ids_are_read_as_the_system_writes_them() -> None:
-    text = "alice:100000:65536\n1000:165536:10\n\n# comment\nbob:x:1\nbob:1\nbob:1:2:3\nbob:-1:5\n"
-    assert parse_sub_ids(text) == [Span("alice", 100000, 65536), Span("1000", 165536, 10)]
-
-
-@given(st.text())
-def test_no_text_makes_the_reader_of_sub_ids_fail(text: str) -> None:
-    assert all(span.count >= 0 for span in parse_sub_ids(text))
 
 
 def test_a_free_span_lies_after_all_others_of_both_files(tmp_path: Path) -> None:

@@ -2,21 +2,16 @@
 
 import os
 import pwd
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+from bento.host.drivers import subids
 from bento.host.drivers.machine.findings import Finding, Status
 from bento.host.drivers.machine.packages import REQUIRED, install_command
 from bento.host.drivers.machine.trial import Trial, attempt
-
-NEEDED_SUB_IDS = 65_536
-"""What mmdebstrap maps into a template build; domains share them."""
-FIRST_SUB_ID = 100_000
-"""Where Debian's useradd begins (SUB_UID_MIN in login.defs(5))."""
 
 # The switches that turn user namespaces off, by what they are when they do.
 KNOBS = {
@@ -84,34 +79,16 @@ def read_sub_ids(etc: Path = Path("/etc")) -> SubIds:
         account = pwd.getpwuid(uid).pw_name
     except KeyError:
         account = str(uid)
-    uids, gids = parse_sub_ids(_text(etc / "subuid")), parse_sub_ids(_text(etc / "subgid"))
+    uids, gids = subids.parse(_text(etc / "subuid")), subids.parse(_text(etc / "subgid"))
     owners = (account, str(uid))
     return SubIds(
         account=account,
         uids=sum(span.count for span in uids if span.owner in owners),
         gids=sum(span.count for span in gids if span.owner in owners),
-        free=max(FIRST_SUB_ID, *(span.first + span.count for span in (*uids, *gids)), 0),
+        free=subids.free([*uids, *gids]),
         newuidmap=_is_privileged("newuidmap"),
         newgidmap=_is_privileged("newgidmap"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One entry of subuid(5): `count` ids from `first` on, for an account given by name or number."""
-
-    owner: str
-    first: int
-    count: int
-
-
-def parse_sub_ids(text: str) -> list[Span]:
-    spans = []
-    for line in text.splitlines():
-        match line.split(":"):
-            case [owner, first, count] if re.fullmatch("[0-9]{1,10} [0-9]{1,10}", f"{first} {count}"):
-                spans.append(Span(owner, int(first), int(count)))
-    return spans
 
 
 async def try_sub_ids() -> Trial:
@@ -125,12 +102,12 @@ def interpret_sub_ids(ids: SubIds, trial: Trial) -> Finding:
     if not programs:
         sentence = f"The programs newuidmap and newgidmap are not there with their privilege; {follows}"
         return Finding("sub-uids", Status.MISSING, value, sentence, _install("uidmap"))
-    if min(ids.uids, ids.gids) < NEEDED_SUB_IDS:
+    if min(ids.uids, ids.gids) < subids.NEEDED:
         sentence = (
             f"Account {ids.account} has {ids.uids} sub-uids and {ids.gids} sub-gids "
-            f"instead of {NEEDED_SUB_IDS} each; {follows}"
+            f"instead of {subids.NEEDED} each; {follows}"
         )
-        span = f"{ids.free}-{ids.free + NEEDED_SUB_IDS - 1}"
+        span = f"{ids.free}-{ids.free + subids.NEEDED - 1}"
         remedy = f"sudo usermod --add-subuids {span} --add-subgids {span} {ids.account}"
         return Finding("sub-uids", Status.MISSING, value, sentence, remedy)
     if not trial.worked:

@@ -9,6 +9,8 @@ that two QEMUs can neither signal nor trace each other, whatever becomes of the 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bento.host.drivers import subids
+
 KVM_DEVICE = "/dev/kvm"
 
 
@@ -53,11 +55,8 @@ def sub_users(subuid: str, subgid: str, login: str, uid: int) -> SubUsers | None
 
 def _range_of(text: str, login: str, uid: int) -> tuple[int, int] | None:
     """(first, count) of the person's first range, by name or number as in subuid(5)."""
-    for line in text.splitlines():
-        match line.split(":"):
-            case [owner, first, count] if owner in (login, str(uid)) and first.isdigit() and count.isdigit():
-                return int(first), int(count)
-    return None
+    own = (span for span in subids.parse(text) if span.owner in (login, str(uid)))
+    return next(((span.first, span.count) for span in own), None)
 
 
 def confined(
