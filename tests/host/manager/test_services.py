@@ -17,6 +17,13 @@ from bento.wire.rpc import ExitCode
 from tests.crash.invariants import eventually
 from tests.host.manager.home import PATIENCE, Home, Leg, Outcome, end_process, new_home
 
+MINE = os.getpid()
+"""Tests look for processes of this host, on which others may run the same tests now."""
+
+
+def own(name: str) -> str:
+    return f"{name}-{MINE}"
+
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Home]:
@@ -70,8 +77,8 @@ def test_a_service_that_closes_its_input_still_gets_its_output_through(two: Home
 
 
 def test_what_a_service_leaves_behind_is_ended_with_the_call(two: Home) -> None:
-    assert said(two, "test.Daemon", "sleep 31415 >/dev/null 2>&1 & echo started") == "started\n"
-    eventually(lambda: none_of(two, "sleep 31415"))
+    assert said(two, "test.Daemon", f"sleep {1000 + MINE} >/dev/null 2>&1 & echo started") == "started\n"
+    eventually(lambda: none_of(two, f"sleep {1000 + MINE}"))
 
 
 # ---- hostile callers -----------------------------------------------------------------------------
@@ -89,25 +96,26 @@ def none_of(home: Home, what: str) -> None:
 
 
 def test_a_caller_that_never_reads_holds_up_nobody_and_takes_its_service_along(two: Home) -> None:
-    serve(two, "test.Flood", "exec cat /dev/zero")
+    flood = f"head -c {MINE}G /dev/zero"
+    serve(two, "test.Flood", f"exec {flood}")
     with calling(two, "random", "test.Flood") as leg:
         assert leg.sock.recv(1, socket.MSG_PEEK)
         assert two.run_from("work", "dom0", "qubes.GetDate").code == 0
-        assert two.running("cat /dev/zero")
-    eventually(lambda: none_of(two, "cat /dev/zero"))
+        assert two.running(flood)
+    eventually(lambda: none_of(two, flood))
 
 
 def test_a_caller_that_hangs_up_ends_a_service_that_does_not_listen(two: Home) -> None:
-    serve(two, "test.Stubborn", "trap '' HUP TERM INT PIPE; echo here; while :; do sleep 1000; done")
-    with calling(two, "random", "test.Stubborn") as leg:
+    serve(two, own("test.Stubborn"), "trap '' HUP TERM INT PIPE; echo here; while :; do sleep 1000; done")
+    with calling(two, "random", own("test.Stubborn")) as leg:
         assert leg.sock.recv(1, socket.MSG_PEEK)
-    eventually(lambda: none_of(two, "/bin/sh /etc/qubes-rpc/test.Stubborn"))
+    eventually(lambda: none_of(two, f"/bin/sh /etc/qubes-rpc/{own('test.Stubborn')}"))
 
 
 def test_a_caller_that_never_closes_has_so_many_calls_and_others_have_theirs(two: Home) -> None:
-    serve(two, "test.Wait", "echo here; cat")
+    serve(two, own("test.Wait"), "echo here; cat")
     with contextlib.ExitStack() as held:
-        legs = [held.enter_context(calling(two, "random", "test.Wait")) for _ in range(MAX_AT_ONCE + 1)]
+        legs = [held.enter_context(calling(two, "random", own("test.Wait"))) for _ in range(MAX_AT_ONCE + 1)]
         for _ in range(MAX_AT_ONCE):
             ready, _, _ = select.select([leg.sock for leg in legs], [], [], PATIENCE)
             assert ready
@@ -116,7 +124,7 @@ def test_a_caller_that_never_closes_has_so_many_calls_and_others_have_theirs(two
         assert two.run_from("work", "dom0", "qubes.GetDate").code == 0
         assert not select.select([last.sock], [], [], 0)[0], "more are served at once than may be"
         held.pop_all().close()
-    eventually(lambda: none_of(two, "/bin/sh /etc/qubes-rpc/test.Wait"))
+    eventually(lambda: none_of(two, f"/bin/sh /etc/qubes-rpc/{own('test.Wait')}"))
     assert two.run_from("random", "dom0", "qubes.GetDate").code == 0
 
 
@@ -156,62 +164,62 @@ def alone() -> Iterator[Home]:
 
 def test_a_box_is_made_ahead_for_each_of_the_last_calls(alone: Home) -> None:
     assert not waiting(alone), "nobody has called anything"
-    serve(alone, "test.One", "exit 0")
-    serve(alone, "test.Two", "exit 0")
+    serve(alone, own("test.One"), "exit 0")
+    serve(alone, own("test.Two"), "exit 0")
     assert alone.run_from("random", "dom0", "test.Nothing").code == ExitCode.NOT_FOUND
-    alone.run_from("random", "dom0", "test.One")
-    wait_for_boxes(alone, {"test.One": 1})
+    alone.run_from("random", "dom0", own("test.One"))
+    wait_for_boxes(alone, {own("test.One"): 1})
     for _ in range(SPARES):
-        alone.run_from("random", "dom0", "test.One")
-    wait_for_boxes(alone, {"test.One": SPARES})
-    alone.run_from("random", "dom0", "test.Two")
-    wait_for_boxes(alone, {"test.One": SPARES - 1, "test.Two": 1})
+        alone.run_from("random", "dom0", own("test.One"))
+    wait_for_boxes(alone, {own("test.One"): SPARES})
+    alone.run_from("random", "dom0", own("test.Two"))
+    wait_for_boxes(alone, {own("test.One"): SPARES - 1, own("test.Two"): 1})
     alone.stop_manager()
-    eventually(lambda: none_of(alone, "/etc/qubes-rpc/test.One"))
+    eventually(lambda: none_of(alone, f"/etc/qubes-rpc/{own('test.One')}"))
 
 
 def test_a_box_serves_one_call_and_is_gone(alone: Home) -> None:
-    serve(alone, "test.One", "cat")
-    alone.run_from("random", "dom0", "test.One")
-    wait_for_boxes(alone, {"test.One": 1})
+    serve(alone, own("test.One"), "cat")
+    alone.run_from("random", "dom0", own("test.One"))
+    wait_for_boxes(alone, {own("test.One"): 1})
     (ahead,) = waiting(alone)
-    with calling(alone, "random", "test.One") as leg:
+    with calling(alone, "random", own("test.One")) as leg:
         leg.write(b"x")
         assert leg.sock.recv(1, socket.MSG_PEEK), "it is served"
         assert waiting(alone) == [ahead], "by the box that was made ahead"
-    wait_for_boxes(alone, {"test.One": 2})
+    wait_for_boxes(alone, {own("test.One"): 2})
     assert ahead not in waiting(alone)
 
 
 def test_a_box_is_not_used_for_a_file_that_took_the_place_of_its_own(alone: Home) -> None:
-    path = serve(alone, "test.One", "echo old")
-    assert alone.run_from("random", "dom0", "test.One").stdout == b"old\n"
-    wait_for_boxes(alone, {"test.One": 1})
+    path = serve(alone, own("test.One"), "echo old")
+    assert alone.run_from("random", "dom0", own("test.One")).stdout == b"old\n"
+    wait_for_boxes(alone, {own("test.One"): 1})
     path.unlink()
-    assert alone.run_from("random", "dom0", "test.One").code == ExitCode.NOT_FOUND
-    serve(alone, "test.One", "echo new")
-    assert alone.run_from("random", "dom0", "test.One").stdout == b"new\n"
+    assert alone.run_from("random", "dom0", own("test.One")).code == ExitCode.NOT_FOUND
+    serve(alone, own("test.One"), "echo new")
+    assert alone.run_from("random", "dom0", own("test.One")).stdout == b"new\n"
 
 
 def test_a_call_that_finds_its_box_killed_gets_another(alone: Home) -> None:
-    serve(alone, "test.Spare", "exit 0")
-    alone.run_from("random", "dom0", "test.Spare")
-    wait_for_boxes(alone, {"test.Spare": 1})
+    serve(alone, own("test.Spare"), "exit 0")
+    alone.run_from("random", "dom0", own("test.Spare"))
+    wait_for_boxes(alone, {own("test.Spare"): 1})
     for pid in waiting(alone):
         end_process(pid)
-    eventually(lambda: none_of(alone, "/etc/qubes-rpc/test.Spare"))
-    assert alone.run_from("random", "dom0", "test.Spare").code == 0
+    eventually(lambda: none_of(alone, f"/etc/qubes-rpc/{own('test.Spare')}"))
+    assert alone.run_from("random", "dom0", own("test.Spare")).code == 0
 
 
 def test_a_manager_that_is_killed_takes_its_boxes_along(alone: Home) -> None:
-    serve(alone, "test.Held", "echo here; cat")
-    alone.run_from("random", "dom0", "test.Held")
-    wait_for_boxes(alone, {"test.Held": 1})
-    with calling(alone, "random", "test.Held") as leg, calling(alone, "random", "test.Held") as other:
+    serve(alone, own("test.Held"), "echo here; cat")
+    alone.run_from("random", "dom0", own("test.Held"))
+    wait_for_boxes(alone, {own("test.Held"): 1})
+    with calling(alone, "random", own("test.Held")) as leg, calling(alone, "random", own("test.Held")) as other:
         assert leg.sock.recv(1, socket.MSG_PEEK)
         assert other.sock.recv(1, socket.MSG_PEEK)
         alone.kill_manager()
-    eventually(lambda: none_of(alone, "/etc/qubes-rpc/test.Held"))
+    eventually(lambda: none_of(alone, f"/etc/qubes-rpc/{own('test.Held')}"))
 
 
 # ---- what it is told -----------------------------------------------------------------------------
