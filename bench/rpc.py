@@ -13,6 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,8 @@ from bento.wire.rpc import MAX_DATA
 
 CALLS = int(os.environ.get("BENTO_BENCH_CALLS", "1000"))
 COMMANDS = 30
+PAUSE = 1.0
+"""Seconds in which a box for the next call is made."""
 ROUNDS = 5
 MEGABYTES = 512
 CROWDS = ((10_000, 32), (1_000, 256))
@@ -70,6 +73,7 @@ def main() -> int:
         rows = [row for path, measure in paths(domains).items() for row in one_path(domains, path, measure, CALLS)]
         to_admin = partial(domains.in_domain, target=DOM0)
         rows += one_path(domains, BACK, to_admin, CALLS // 10)
+        rows += apart(to_admin)
         rows += commands(domains)
         rows += rates(domains)
         rows += [row for count, at_once in CROWDS for row in crowd(domains, count, at_once)]
@@ -107,6 +111,17 @@ def one_path(domains: Domains, path: str, measure: Measure, calls: int) -> Itera
         used = domains.costs() - before
         yield compared(row, what, path)
         yield Row(row.case, "processors", "ms/MiB", 1000 * used.seconds / (ROUNDS * MEGABYTES))
+
+
+def apart(to_admin: Measure) -> Iterator[Row]:
+    """As people and their programs call the host: now and then, and not one call on the heels of another."""
+    times = []
+    for _ in range(COMMANDS):
+        time.sleep(PAUSE)
+        times += to_admin("empty", 1, 0)
+    first, *rest = spread(f"empty call, {BACK}, {PAUSE:g} s after the last", times)
+    yield compared(first, "empty", BACK)
+    yield from rest
 
 
 def one_path_of_machines(path: str, measure: Measure) -> Iterator[Row]:
@@ -166,7 +181,7 @@ def misbehaviour(domains: Domains, what: str) -> Iterator[Row]:
 
 def outcome(case: str, done: dict[str, Any]) -> list[Row]:
     times: list[float] = done["times"]
-    late = sum(time > LATE * statistics.median(times) for time in times)
+    late = sum(one > LATE * statistics.median(times) for one in times)
     return [
         Row(case, "lost", "calls", done["lost"], target="0"),
         Row(case, f"later than {LATE} x p50", "calls", late, target="0"),
