@@ -206,6 +206,27 @@ def test_one_that_gives_nothing_back_does_not_keep_others_from_it(world: World) 
     assert work.left < FULL
 
 
+def test_who_had_nothing_to_give_is_not_looked_at_again_and_again(world: World) -> None:
+    class Counting(Machine):
+        looked = 0
+
+        async def guest_memory(self) -> GuestMemory | None:
+            self.looked += 1
+            return await super().guest_memory()
+
+    fork, full = Counting(gives_back=False), Counting()
+    full.available = 0
+    for machine in (fork, full):
+        world.add(f"d{len(world.lives)}")
+        world.lives[-1].machine = machine
+    world.idle()
+    world.host = SHORT
+    world.look(12)
+    assert (fork.looked, full.looked) == (1, 1)
+    world.look(later=30.0)
+    assert (fork.looked, full.looked) == (1, 2), "it may have something by now"
+
+
 def test_a_machine_that_does_not_answer_is_passed_over(world: World) -> None:
     class Hung(Machine):
         async def guest_memory(self) -> GuestMemory | None:

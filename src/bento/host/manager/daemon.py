@@ -178,7 +178,8 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         pressure = Pressure(
             read=drivers.memory,
             lives=running,
-            is_disposable=lambda name: inventory.get(name).domain.klass is DomainClass.DISPOSABLE,
+            # One that was just forgotten may not be buried yet.
+            is_disposable=lambda name: name in inventory and inventory.get(name).domain.klass is DomainClass.DISPOSABLE,
             rest=seeds.rest,
             end=end,
             events=events,

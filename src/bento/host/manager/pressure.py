@@ -29,6 +29,8 @@ ANSWER_SECONDS = 5.0
 """For one machine; one that does not answer keeps nobody from looking at the next."""
 IDLE_SECONDS = 300.0
 """Since its last call a domain idles, if it computes little."""
+VAIN_SECONDS = 30.0
+"""One that had nothing to give is not asked again so soon."""
 BUSY = 0.05
 """Of one processor."""
 TRIES, TRY_SECONDS = 6, 1.0
@@ -69,6 +71,8 @@ class Pressure:
         self._worked: dict[UUID, Worked] = {}
         self._asked: dict[UUID, float] = {}
         """When a domain was asked for memory that it has not got back yet."""
+        self._vain: dict[UUID, float] = {}
+        """Until when it is in vain to ask a domain; of one that gives nothing back, for ever."""
         self._taken: dict[UUID, int] = {}
         """Bytes of each disposable when it was measured."""
         self._measured, self._available = float("-inf"), 0
@@ -94,7 +98,7 @@ class Pressure:
         else:
             await self._relieve(asked)
         there = {live.uuid for live in self._lives()}
-        for known in (self._worked, self._asked, self._taken):
+        for known in (self._worked, self._asked, self._vain, self._taken):
             for uuid in known.keys() - there:
                 del known[uuid]
 
@@ -163,6 +167,8 @@ class Pressure:
         for live in self._lives():
             if live.uuid in self._asked:
                 hope = True  # it gives in its own time
+            elif self._vain.get(live.uuid, 0.0) > self._clock():
+                continue
             elif self._clock() - live.called >= IDLE_SECONDS and live.uuid not in self._worked:
                 hope = True
                 await self._is_idle(live)  # known at the next look
@@ -183,13 +189,16 @@ class Pressure:
         assert live.machine
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                guest = await live.machine.guest_memory()
-                left = left_to(guest) if guest else None
-                if left is None:
+                if (guest := await live.machine.guest_memory()) is None:
+                    self._vain[live.uuid] = float("inf")
+                    return False
+                if (left := left_to(guest)) is None:
+                    self._vain[live.uuid] = self._clock() + VAIN_SECONDS
                     return False
                 await live.machine.ask_for_memory(left)
         except (BentoError, OSError, TimeoutError) as error:
             log.info("%s is not asked for memory: %s", live.name, error)
+            self._vain[live.uuid] = self._clock() + VAIN_SECONDS
             return False
         self._asked[live.uuid] = self._clock()
         log.info("%s idles and is asked to make do with %d MiB", live.name, left >> 20)
