@@ -100,6 +100,12 @@ def processes_naming(uuid: UUID) -> list[int]:
     return found
 
 
+async def until_left(machine: Machine, wanted: int) -> None:
+    """Return when its guest has so many bytes."""
+    while (memory := await machine.guest_memory()) is None or memory.actual != wanted:  # noqa: ASYNC110  # nothing tells
+        await asyncio.sleep(0.05)
+
+
 @contextmanager
 def world_of(kind: str) -> Iterator[World]:
     # Short names: a socket's path holds 107 bytes.

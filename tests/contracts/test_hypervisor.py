@@ -18,7 +18,7 @@ import pytest
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Disk, Image, MachineSpec, MachineState
 from bento.host.ports.hypervisor import Machine
-from tests.contracts.machines import VOLUME_BYTES, World, processes_naming, shell, world_of
+from tests.contracts.machines import VOLUME_BYTES, World, processes_naming, shell, until_left, world_of
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
@@ -157,11 +157,6 @@ def test_a_machine_that_gives_memory_back_is_left_what_it_is_asked_to_make_do_wi
             world.run(until_left(machine, reached))
             assert shell(host, "echo still here").stdout == b"still here\n"
     world.run(machine.kill())
-
-
-async def until_left(machine: Machine, wanted: int) -> None:
-    while (memory := await machine.guest_memory()) is None or memory.actual != wanted:  # noqa: ASYNC110  # nothing tells
-        await asyncio.sleep(0.05)
 
 
 def test_one_that_gives_nothing_back_is_not_asked_to(world: World, machine: Machine) -> None:

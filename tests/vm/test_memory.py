@@ -20,17 +20,22 @@ def world() -> Iterator[World]:
         yield made
 
 
-def test_memory_that_a_guest_frees_comes_back_to_the_host(world: World) -> None:
+@pytest.fixture(scope="module")
+def giving(world: World) -> Iterator[Machine]:
     machine = world.run(world.driver().launch(dataclasses.replace(world.spec(), gives_back=True)))
-    with world.host(machine) as host:
-        before = resident(world, machine)
+    yield machine
+    world.run(machine.kill())
+
+
+def test_memory_that_a_guest_frees_comes_back_to_the_host(world: World, giving: Machine) -> None:
+    with world.host(giving) as host:
+        before = resident(world, giving)
         assert shell(host, "head -c 160M /dev/urandom >/dev/shm/filled").code == 0
-        full = resident(world, machine)
+        full = resident(world, giving)
         assert full - before > FREED
         assert shell(host, "rm /dev/shm/filled").code == 0
-        world.run(until_below(machine, full - FREED))
+        world.run(until_below(giving, full - FREED))
         assert shell(host, "echo still here").stdout == b"still here\n"
-    world.run(machine.kill())
 
 
 async def until_below(machine: Machine, count: int) -> None:
