@@ -12,7 +12,7 @@ import sys
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 from bento.guest.agent import Agent
-from bento.guest.identity import write
+from bento.guest.identity import IDENTITY, write
 from bento.guest.loop import READ, Loop
 from bento.guest.place import OOM, OOM_SPARED, Domain, Loopback
 from bento.guest.port import Port, open_channel
@@ -38,10 +38,13 @@ def in_domain() -> int:
     loop = Loop()
     place = Domain()
     agent = Agent(loop, place)
-    if place.is_seed:
+    # What goes on from a seed was told the same, and may have to start its agent again.
+    if place.is_seed and not os.path.exists(IDENTITY):
         from bento.guest.rehearsal import rehearse
 
         rehearse(place, agent)
+        if place.private_later:
+            place.mind_private("let-go")
     agent.attach(Port(loop, open_channel(), agent.hear))
     loop.run()
     return 0

@@ -20,7 +20,13 @@ SETTINGS = ("/run/qubes/rpc-config", "/usr/local/etc/qubes/rpc-config", "/etc/qu
 RUN = "/run/bento"
 
 SEED = "bento.seed"
-"""A word of the kernel's command line: the host's `ports/templates.py` has it, too."""
+PRIVATE_LATER = "bento.private=later"
+"""Words of the kernel's command line: the host's `ports/templates.py` has them, too."""
+
+PRIVATE_AWAITED = RUN + "/private-device"
+"""Exists in a machine whose private volume is not mounted yet (`boot/take-private`)."""
+
+TAKE_PRIVATE = "/usr/lib/bento/take-private"
 
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 """What says who an account is, in a domain that asks no server for it."""
@@ -107,8 +113,10 @@ class Domain(Place):
 
     def __init__(self) -> None:
         with open("/proc/cmdline") as file:
-            self.is_seed = SEED in file.read().split()
+            told = file.read().split()
+        self.is_seed = SEED in told
         """Whether this machine is to be saved before it is anybody, or was, and went on from there."""
+        self.private_later = PRIVATE_LATER in told
         self._default: tuple[list[tuple[int, int, int] | None], Account] | None = None
 
     def account(self, name: str) -> Account:
@@ -124,11 +132,19 @@ class Domain(Place):
         from bento.guest.identity import adopt
 
         adopt(identity)
+        if os.path.exists(PRIVATE_AWAITED):
+            self.mind_private()
 
     def settle(self, identity: Identity) -> None:
         from bento.guest.identity import settle
 
         settle(identity.name, in_place=self.is_seed)
+
+    def mind_private(self, *words: str) -> None:
+        """Mount the volume that is the domain's own, or, in a seed, `let-go` of the one that is not."""
+        pid = os.posix_spawn(TAKE_PRIVATE, [TAKE_PRIVATE, *words], os.environ)
+        if os.waitpid(pid, 0)[1] != 0:
+            raise OSError(f"{TAKE_PRIVATE} failed")
 
     def power_off(self) -> None:
         os.execv("/usr/lib/bento/poweroff", ["poweroff"])

@@ -108,7 +108,7 @@ def test_the_script_can_load_the_drivers_in_the_order_of_their_names(tmp_path: P
     for name in wanted:
         (tmp_path / f"{name}.ko").write_bytes(name.encode())
         (tmp_path / f"zz_{name}.ko").write_bytes(b"needed by " + name.encode())
-    unpacked = unpack(build_initrd(tmp_path, b"ELF", b"#!/bin/sh\n"))
+    unpacked = unpack(build_initrd(tmp_path, b"ELF", b"#!/bin/sh\n", b""))
     drivers = [each.data for each in sorted(unpacked, key=lambda each: each.name) if each.name.startswith("modules/")]
     assert drivers == [data for name in wanted for data in (b"needed by " + name.encode(), name.encode())]
 
@@ -116,8 +116,10 @@ def test_the_script_can_load_the_drivers_in_the_order_of_their_names(tmp_path: P
 def test_the_init_script_finds_every_program_it_calls(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "modules.builtin").write_text(" ".join(f"{name}.ko" for name in BOOT_MODULES))
     (tmp_path / "modules.dep").write_text("")
-    script = (tree / "src/bento/guest/boot/initrd-init").read_text()
-    programs = {each.name for each in unpack(build_initrd(tmp_path, b"", script.encode()))}
+    init, private = ((tree / "src/bento/guest/boot" / name).read_text() for name in ("initrd-init", "private"))
+    unpacked = unpack(build_initrd(tmp_path, b"", init.encode(), private.encode()))
+    programs = {each.name for each in unpacked}
+    assert ". /private\n" in init
     called = {"mount", "umount", "chroot", "mkdir", "insmod", "cmp", "od", "cp", "mv", "ln", "sleep", "switch_root"}
-    assert {name for name in called if f"{name} " in script} == called
-    assert {f"bin/{name}" for name in (*called, "sh")} <= programs
+    assert {name for name in called if f"{name} " in init + private} == called
+    assert {f"bin/{name}" for name in (*called, "sh")} | {"private"} <= programs

@@ -112,8 +112,11 @@ def _module_name(path: str) -> str:
     return PurePosixPath(path).name.partition(".ko")[0].replace("-", "_")
 
 
-def build_initrd(modules: Path, busybox: bytes, init: bytes) -> bytes:
-    """The initrd for the kernel whose module directory (`.../VERSION`, after depmod) is `modules`."""
+def build_initrd(modules: Path, busybox: bytes, init: bytes, private: bytes) -> bytes:
+    """The initrd for the kernel whose module directory (`.../VERSION`, after depmod) is `modules`.
+
+    `init` is a script, and so is `private`, which it reads in.
+    """
     archive = Archive()
     for name in _DIRECTORIES:
         archive.directory(name)
@@ -123,6 +126,7 @@ def build_initrd(modules: Path, busybox: bytes, init: bytes) -> bytes:
     for applet in BUSYBOX_APPLETS:
         archive.link(f"bin/{applet}", "busybox")
     archive.file("init", init, 0o755)
+    archive.file("private", private)
     order = module_order((modules / "modules.dep").read_text(), (modules / "modules.builtin").read_text(), BOOT_MODULES)
     # The load order is the file names' order, so that the script needs no list: a glob is sorted.
     for number, path in enumerate(order):

@@ -115,8 +115,9 @@ def make(plan: Plan) -> Result:
     _progress(*PACKING)
     modules = tree / "usr/lib/modules"
     if plan.own_boot:
+        boot = Path(plan.package) / "guest/boot"
         initrd = build_initrd(modules / version, (tree / "usr/bin/busybox").read_bytes(),
-                              (Path(plan.package) / "guest/boot/initrd-init").read_bytes())  # fmt: skip
+                              (boot / "initrd-init").read_bytes(), (boot / "private").read_bytes())  # fmt: skip
         (destination / "initrd").write_bytes(initrd)
         (work / "modules").mkdir()
         shutil.move(modules / version, work / "modules" / version)

@@ -24,7 +24,7 @@ USER_ID = 1000
 HOME = Path("usr/lib/bento")
 
 _SHARED_ROOMS = ("wire", "guest")
-_BOOT_FILES = ("init", "pack-root", "poweroff", "run")
+_BOOT_FILES = ("init", "pack-root", "poweroff", "private", "run", "take-private")
 
 #: What only tells when and where the build ran, or what apt can fetch again.
 _REMOVED = (
