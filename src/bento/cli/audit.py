@@ -91,9 +91,7 @@ def _why(row: Row) -> str:
         return "you, at the host"
     said = [f"{row['rule']}  {_rule(row)}"] if row["rule"] else []
     said += [f"your answer: {row['grant']}"] if row["grant"] else []
-    # Which call it was, and that it was denied, other columns say.
-    reason = row["reason"].partition(" is denied ")[2] or row["reason"]
-    said += [reason] if reason not in ("", f"by {row['rule']}") else []
+    said += [row["reason"]] if row["reason"] else []
     return "; ".join(said)
 
 

@@ -1,4 +1,4 @@
-"""`bento disp`: disposables, and the seeds that they are forked from."""
+"""`bento disp`: disposables, and the seeds that they and AppVMs go on from."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from bento.cli.render import print_json, print_table, size
 
 
 def declare_seeds(parser: argparse.ArgumentParser) -> None:
-    parser.description = "List the seeds: disposable templates booted, saved, and forked for each disposable."
+    parser.description = "List the seeds: machines booted, saved, and forked for each disposable or AppVM that starts."
     parser.add_argument("--json", action="store_true", help="a list of objects")
 
 
@@ -22,6 +22,7 @@ def seeds(words: argparse.Namespace, manager: Manager) -> int:
     rows = [
         [
             one["base"],
+            one["for"],
             str(one["template_version"]),
             size(one["size_bytes"]),
             _age(time.time() - one["made"]),
@@ -29,7 +30,7 @@ def seeds(words: argparse.Namespace, manager: Manager) -> int:
         ]
         for one in found
     ]
-    print_table(("TEMPLATE", "VERSION", "SIZE", "AGE", "STATE"), rows, right=("VERSION", "SIZE", "AGE"))
+    print_table(("TEMPLATE", "FOR", "VERSION", "SIZE", "AGE", "STATE"), rows, right=("VERSION", "SIZE", "AGE"))
     return Code.DONE
 
 

@@ -41,9 +41,6 @@ def _show(found: list[dict[str, object]], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    if not found:
-        print("There are no grants.")
-        return
     rows = [
         [
             str(one["id"]),

@@ -4,6 +4,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 
 - a domain whose name begins with `mute` never answers: its machine is stopped as soon as it runs;
 - one whose name begins with `stillborn` loses its machine as soon as it runs;
+- one whose name begins with `barren` loses it when it goes on from a saved one;
 - one whose name begins with `deaf` never hears that it is to shut down;
 - the distribution `endless` is built for ever, `broken` never;
 - `BENTO_TEST_KVM` set: machines are started on a KVM on trial, where those whose name begins with `kvmless` are mute;
@@ -12,6 +13,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - `BENTO_TEST_FINGERPRINT` is the hypervisor's, for all that was kept of another one;
 - `BENTO_TEST_MEMORY` names a file that holds what the host's memory is, as JSON, and has it looked at all the time;
 - `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
+- `BENTO_TEST_QUIET`: seconds without a start, before a seed for AppVMs is made;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work, or with `.machine`, and then it is all machines that are killed;
 - `BENTO_TEST_STARVED` names a file: while it exists, there is no memory for a machine that goes on from an image;
@@ -92,7 +94,7 @@ class PretendedMachines(FakeHypervisor):
         machine = await super().launch(spec)
         if spec.name.startswith(self.mute):
             await machine.pause()
-        if spec.name.startswith("stillborn"):
+        if spec.name.startswith("stillborn") or (spec.image and spec.name.startswith("barren")):
             await machine.kill()
         return machine
 
@@ -295,6 +297,7 @@ if __name__ == "__main__":
     if MEMORY:
         pressure.LOOK_SECONDS = pressure.TRY_SECONDS = 0.02
         pressure.IDLE_SECONDS = 0.0
+    seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", seeds.QUIET_SECONDS))
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     if counted := os.environ.get("BENTO_TEST_COUNT"):

@@ -47,6 +47,7 @@ def test_properties_of_a_new_domain(work: Home) -> None:
         "qrexec_timeout default=True type=int 60",
         "shutdown_timeout default=True type=int 60",
         "template_for_dispvms default=True type=bool False",
+        "fast_start default=True type=bool True",
     ]
 
 

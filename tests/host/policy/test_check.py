@@ -1,7 +1,6 @@
 """What is odd about a policy: rules that nothing can reach, and names that mean nobody."""
 
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -129,23 +128,6 @@ def test_names_and_tags_that_mean_nobody_are_found_once_a_rule() -> None:
 def test_what_is_to_be_chosen_in_a_question_must_be_there(chosen: str) -> None:
     policy = f"s * work @anyvm ask default_target={chosen}\nt * work @anyvm ask default_target=vault\n"
     assert findings(policy) == (Finding(Oddity.NAME, "t.policy", 1, 0, "there is no domain gone"),)
-
-
-def test_a_uuid_that_nobody_has_is_found_in_every_column() -> None:
-    gone, there = (f"uuid:00000000-0000-0000-0000-{digit * 12}" for digit in "12")
-    world = World({**WORLD.domains, DomainName("web"): DomainFacts(DomainClass.APP, uuid=UUID(there[5:]))})
-    columns = (
-        f"s * {gone} {there} allow",
-        f"s * @dispvm:{gone} @anyvm deny",
-        f"s * work @dispvm:{gone} deny",
-        f"t * work vault allow target={gone}",
-        f"u * work @anyvm ask default_target={gone}",
-    )
-    found = check(assemble([("t.policy", "\n".join(columns).encode())]), world)
-    assert [(one.line, one.sentence) for one in found if one.oddity is Oddity.NAME] == [
-        (line, f"there is no domain with {gone}") for line in range(1, 6)
-    ]
-    assert check(assemble([("t.policy", f"s * {there} dom0 deny".encode())]), world) == ()
 
 
 def test_a_tag_of_the_admin_domain_is_nobodys() -> None:

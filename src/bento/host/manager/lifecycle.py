@@ -306,8 +306,7 @@ class Lifecycle:
         self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
     ) -> asyncio.Task[End]:
         """A machine whose agent has answered, and its broker's life; `undo` ends both."""
-        forks = record.domain.klass is DomainClass.DISPOSABLE and not live.fresh
-        if forks and (seed := await self._seeds.take(record)):
+        if not live.fresh and (seed := await self._seeds.take(record)):
             try:
                 async with self._admission.admitted(record, forked=True):
                     return await self._boot(live, record, version, undo, seed)

@@ -14,7 +14,7 @@ from bento.host.model.errors import Conflict
 from bento.host.model.inventory import DomainRecord, Phase, TemplateVersion
 from bento.host.model.machine import Disk, Image, MachineSpec
 from bento.host.ports.storage import Storage
-from bento.host.ports.templates import ROOT_KEPT, SEED
+from bento.host.ports.templates import PRIVATE_LATER, ROOT_KEPT, SEED
 from bento.wire.names import DomainName
 
 MIB = 1 << 20
@@ -57,7 +57,7 @@ class Machines:
             private, volatile = await self._scratch(record, seed)
             disks = _in_order(image, private, volatile)
         else:
-            disks = await self._disks(record, version, image)
+            disks = await self._disks(record, version, image, seed)
         return MachineSpec(
             uuid=record.domain.uuid,
             name=record.name,
@@ -74,26 +74,30 @@ class Machines:
         )
 
     async def prepare_seed(
-        self, base: DomainRecord, version: TemplateVersion, directory: Path, uuid: UUID, slot: int
+        self, base: DomainRecord, version: TemplateVersion, directory: Path, uuid: UUID, slot: int, *, for_apps: bool
     ) -> MachineSpec:
-        """The machine that becomes a seed of `base`, with its disks and its memory in `directory`."""
-        image = self._templates.directory(version)
-        private, volatile = directory / "private.img", directory / "volatile.img"
-        if self._places.private(base.domain.uuid).exists():
-            await self._storage.clone(self._places.private(base.domain.uuid), private)
+        """The machine that becomes a seed, with its memory and its disks in `directory`: for disposables of `base`.
+
+        With `for_apps` it is one for AppVMs like `base`. It lets go of its private volume, which is no part of it then.
+        """
+        image, run_dir, own = self._templates.directory(version), self._places.machine(uuid), base.domain.uuid
+        private, volatile = (run_dir if for_apps else directory) / "private.img", directory / "volatile.img"
+        if not for_apps and self._places.private(own).exists():
+            await self._storage.clone(self._places.private(own), private)
         else:
             await self._storage.create(private, PRIVATE_SIZE)
-        await self._storage.create(volatile, SCRATCH_SIZE)
+        await self._storage.create(volatile, VOLATILE_SIZE if for_apps else SCRATCH_SIZE)
+        words = f"{SEED} {PRIVATE_LATER}" if for_apps else SEED
         return MachineSpec(
             uuid=uuid,
             name=DomainName("seed"),
-            run_dir=self._places.machine(uuid),
+            run_dir=run_dir,
             slot=slot,
             memory_bytes=number(base, "memory") * MIB,
             vcpus=number(base, "vcpus"),
             kernel=image / "kernel",
             initrd=image / "initrd",
-            cmdline=f"{self._templates.cmdline(version)} {SEED}",
+            cmdline=f"{self._templates.cmdline(version)} {words}",
             disks=_in_order(image, Disk(private, read_only=False), Disk(volatile, read_only=False)),
             memory_file=directory / "memory",
         )
@@ -109,8 +113,10 @@ class Machines:
         for path in (places.volatile(uuid), places.next_root(uuid)):
             await self._storage.remove(path)
 
-    async def _disks(self, record: DomainRecord, version: TemplateVersion, image: Path) -> tuple[Disk, ...]:
-        """In their order, vda first."""
+    async def _disks(
+        self, record: DomainRecord, version: TemplateVersion, image: Path, seed: SeedFiles | None
+    ) -> tuple[Disk, ...]:
+        """In their order, vda first. With a `seed` the private volume is the domain's own all the same."""
         places, uuid = self._places, record.domain.uuid
         await self._ensure(places.private(uuid), PRIVATE_SIZE)
         if _keeps_root(record):
@@ -118,7 +124,7 @@ class Machines:
             await self._ensure(changes, VOLATILE_SIZE)
         else:
             changes = places.volatile(uuid)
-            await self._make_anew(changes)
+            await self._make_anew(changes, seed.volatile if seed else None)
         private = Disk(places.private(uuid), read_only=False)
         disks = _in_order(image, private, Disk(changes, read_only=False))
         if record.domain.klass is DomainClass.TEMPLATE:
@@ -150,9 +156,12 @@ class Machines:
         if not path.exists():
             await self._storage.create(path, size)
 
-    async def _make_anew(self, path: Path) -> None:
+    async def _make_anew(self, path: Path, origin: Path | None = None) -> None:
         await self._storage.remove(path)
-        await self._storage.create(path, VOLATILE_SIZE)
+        if origin:
+            await self._storage.clone(origin, path)
+        else:
+            await self._storage.create(path, VOLATILE_SIZE)
 
 
 def _in_order(image: Path, private: Disk, volatile: Disk) -> tuple[Disk, ...]:

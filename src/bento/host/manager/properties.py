@@ -84,6 +84,14 @@ PROPERTIES: Mapping[str, Property] = {
             frozenset({DomainClass.APP}),
         ),
         Property(
+            "fast_start",
+            "bool",
+            "True",
+            "Whether its starts go on from a saved machine of its template, where there is one.",
+            _truth,
+            frozenset({DomainClass.APP}),
+        ),
+        Property(
             "auto_cleanup",
             "bool",
             "False",

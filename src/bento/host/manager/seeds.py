@@ -1,11 +1,15 @@
-"""Seeds: a disposable template's machine, saved as soon as its agent listens, for disposables to go on from.
+"""Seeds: machines saved as soon as their agent listens, for others to go on from.
+
+There are two kinds. A disposable template's has a copy of its private volume mounted, and its disposables go on with
+that. A template's has let go of its private volume, and AppVMs go on from it that each mount their own: that takes them
+a while, which disposables need not take.
 
 A seed is a directory that never changes once it has its name, which is a digest of everything it depends on: another
 template version, another word in the disposable template's volume, another QEMU, and the name is another one. So a
 stale seed is not found, and one that is found was finished. It is read against its own digest once before its first
 use. It is nobody yet: what makes one machine differ from another comes to it with its identity, after the fork.
 
-Seeds are made in the background, whenever something changed, and only ever save time: without one a disposable boots.
+Seeds are made in the background, whenever something changed, and only ever save time: without one a domain boots.
 """
 
 import asyncio
@@ -17,8 +21,9 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Container, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -28,17 +33,18 @@ from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.machines import Machines
 from bento.host.manager.places import Places
-from bento.host.manager.properties import makes_disposables, number
+from bento.host.manager.properties import makes_disposables, number, truth
 from bento.host.manager.templates import Templates
+from bento.host.model.domain import DomainClass
 from bento.host.model.errors import BentoError, Unavailable
-from bento.host.model.inventory import DomainRecord
+from bento.host.model.inventory import DomainRecord, Phase
 from bento.host.model.machine import Image
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.wire.names import DomainName
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 ASIDE = ".new-"
 QUOTA = 4 << 30
 """Bytes of disk that all seeds may take together; those of the bases used longest ago are not kept beyond it."""
@@ -53,13 +59,24 @@ CHUNK = 1 << 20
 LOOK_SECONDS = 0.05
 """Between two looks whether a guest listens: nothing tells of it."""
 
+QUIET_SECONDS = 20.0
+"""Without a start of an AppVM, before a seed of its template is made: its person may be about to start others."""
+
+
+class Kind(StrEnum):
+    """Who goes on from a seed."""
+
+    DISPOSABLES = "disposables"
+    APPS = "AppVMs"
+
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """`size` is bytes of disk, `made` seconds since 1970."""
+    """`base` is a disposable template, or a template. `size` is bytes of disk, `made` seconds since 1970."""
 
     key: str
     directory: Path
+    kind: Kind
     base: DomainName
     version: int
     size: int
@@ -108,16 +125,24 @@ class Seeds:
         """All there are, those of today's templates and others that are not removed yet."""
         return [seed for path in sorted(self._places.seeds.iterdir()) if (seed := _read(path))]
 
-    async def take(self, disposable: DomainRecord) -> Seed | None:
-        """What this disposable can go on from, if there is one that is up to date, whole and of its shape."""
-        assert disposable.domain.template
-        base = self._inventory.get(disposable.domain.template)
-        seed = _read(self._places.seeds / self.key(base, shape=disposable))
-        if seed is None or not await self._is_sound(seed):
-            return None
+    async def take(self, record: DomainRecord) -> Seed | None:
+        """What this domain can go on from, if there is one that is up to date, whole and of its shape."""
+        match record.domain.klass:
+            case DomainClass.DISPOSABLE:
+                assert record.domain.template
+                kind, base = Kind.DISPOSABLES, self._inventory.get(record.domain.template)
+            case _ if starts_fast(record):
+                kind, base = Kind.APPS, record
+            case _:
+                return None
         with contextlib.suppress(OSError):  # a full disk costs the order of use, not a disposable, which needs none
-            self._used(base).touch()
-        return seed
+            self._used(base, kind).touch()
+        seed = _read(self._places.seeds / self.key(base, kind, shape=record))
+        return seed if seed and await self._is_sound(seed) else None
+
+    def is_current(self, seed: Seed) -> bool:
+        """Whether it is one of those there should be."""
+        return seed.key in self._wanted()
 
     def distrust(self, seed: Seed) -> None:
         """A machine that went on from it was not what it should be, or it is not what it was: it is not used again."""
@@ -132,14 +157,20 @@ class Seeds:
             if seed.base not in used:
                 self._hypervisor.forget(seed.image)
 
-    def key(self, base: DomainRecord, *, shape: DomainRecord | None = None) -> str:
-        """The digest of all that a seed of `base` depends on, in hex. `shape`: a domain of whose size it is to be."""
+    def key(self, base: DomainRecord, kind: Kind, *, shape: DomainRecord | None = None) -> str:
+        """The digest of all that a seed depends on, in hex. `shape`: a domain of whose size it is to be, else `base`.
+
+        Of disposables `base` is the template; of AppVMs it is one of them, and those of the same template and size
+        have the same seed.
+        """
         version = self._templates.version_for(base)
-        private = self._places.private(base.domain.uuid)
-        volume = [s.st_ino, s.st_size, s.st_mtime_ns] if (s := _status(private)) else []
         size = [number(shape or base, "memory"), number(shape or base, "vcpus")]
         boot = [version.digest, self._templates.cmdline(version)]
-        terms = [FORMAT, self._hypervisor.fingerprint, str(base.domain.uuid), boot, volume, size]
+        terms: list[object] = [FORMAT, self._hypervisor.fingerprint, kind, boot, size]
+        if kind is Kind.DISPOSABLES:
+            status = _status(self._places.private(base.domain.uuid))
+            volume = [status.st_ino, status.st_size, status.st_mtime_ns] if status else []
+            terms += [str(base.domain.uuid), volume]
         return sha256(json.dumps(terms).encode()).hexdigest()
 
     # In the background.
@@ -151,32 +182,45 @@ class Seeds:
         while True:
             with self._events.listen() as news:
                 while True:
+                    patience = None
                     try:
-                        await self._look()
-                    except Exception:  # disposables boot without
+                        patience = await self._look()
+                    except Exception:  # domains boot without
                         log.exception("looking after the seeds failed")
-                    if await news.get() is None:
-                        break
+                    try:
+                        if await asyncio.wait_for(news.get(), patience) is None:
+                            break
+                    except TimeoutError:
+                        continue
                     while not news.empty():
                         news.get_nowait()
 
-    async def _look(self) -> None:
-        wanted = self._wanted()
+    async def _look(self) -> float | None:
+        """How many seconds from now to look again, if that is not only when something happens."""
+        wanted, patience = self._wanted(), None
         self._tidy(wanted)
-        for key, base in wanted.items():
-            if self._failed[key] >= TRIES or base.run or (self._places.seeds / key).exists():
+        for key, (base, kind) in wanted.items():
+            copied = kind is Kind.DISPOSABLES and base.run
+            if self._failed[key] >= TRIES or copied or (self._places.seeds / key).exists():
+                continue
+            if any(record.run and record.run.phase is Phase.STARTING for record in self._inventory):
+                break  # there will be news of how that went
+            since = time.time() - self._last_used(base, kind)
+            if kind is Kind.APPS and 0 <= since < QUIET_SECONDS:
+                patience = min(patience or QUIET_SECONDS, QUIET_SECONDS - since)
                 continue
             if not self._has_room():
                 break
             try:
-                await self._make(key, base)
+                await self._make(key, base, kind)
             except (BentoError, OSError) as error:
                 self._failed[key] += 1
-                log.warning("no seed for disposables of %s: %s", base.name, error)
+                log.warning("no seed for %s of %s: %s", kind, _of(base, kind), error)
+        return patience
 
     def _tidy(self, wanted: Container[str]) -> None:
-        """Remove every seed but those wanted, whatever cannot be read as one, and the marks of bases that are gone."""
-        marks = {self._used(record) for record in self._inventory}
+        """Remove every seed but those wanted, what cannot be read as one, and the marks of domains that are gone."""
+        marks = {self._used(record, kind) for record in self._inventory for kind in Kind}
         for path in list(self._places.seeds.iterdir()):
             if path.is_dir():
                 if path.name not in wanted or _read(path) is None:
@@ -195,23 +239,31 @@ class Seeds:
             log.warning("no seeds are made while less than %d MiB of the disk are free", 2 * USUAL_SIZE >> 20)
         return not self._crowded
 
-    def _wanted(self) -> dict[str, DomainRecord]:
-        """The seeds that there should be, by key, as far as the quota goes: those used last come first."""
-        bases = [r for r in self._inventory if makes_disposables(r)]
-        bases.sort(key=lambda base: -(s.st_mtime if (s := _status(self._used(base))) else 0.0))
-        wanted, room = {}, QUOTA
-        for base in bases:
+    def _wanted(self) -> dict[str, tuple[DomainRecord, Kind]]:
+        """The seeds that there should be, by key, as far as the quota goes: those used last come first.
+
+        For disposables there should always be one; for AppVMs if one of them was started.
+        """
+        bases = [(record, Kind.DISPOSABLES) for record in self._inventory if makes_disposables(record)]
+        apps = [record for record in self._inventory if starts_fast(record)]
+        bases += [(app, Kind.APPS) for app in apps if self._last_used(app, Kind.APPS)]
+        bases.sort(key=lambda one: -self._last_used(*one))
+        wanted: dict[str, tuple[DomainRecord, Kind]] = {}
+        room = QUOTA
+        for base, kind in bases:
             with contextlib.suppress(BentoError):  # a template without an image, say: nothing to make a seed of
-                key = self.key(base)
+                key = self.key(base, kind)
+                if key in wanted:
+                    continue
                 seed = _read(self._places.seeds / key)
                 # One that turned out too large is not made again and again.
                 room -= seed.size if seed else self._sizes.get(key, USUAL_SIZE)
                 if room < 0:
                     break
-                wanted[key] = base
+                wanted[key] = base, kind
         return wanted
 
-    async def _make(self, key: str, base: DomainRecord) -> None:
+    async def _make(self, key: str, base: DomainRecord, kind: Kind) -> None:
         """Written aside, on disk when it gets its name."""
         began = time.monotonic()
         uuid, aside = uuid4(), self._places.seeds / f"{ASIDE}{uuid4()}"
@@ -222,23 +274,24 @@ class Seeds:
             make_directory(aside)
             self._places.machine(uuid).mkdir(parents=True, mode=0o700)
             version = self._templates.version_for(base)
-            with self._inventory.copied(base.name):
-                spec = await self._machines.prepare_seed(base, version, aside, uuid, slot)
+            for_apps = kind is Kind.APPS
+            with nullcontext() if for_apps else self._inventory.copied(base.name):
+                spec = await self._machines.prepare_seed(base, version, aside, uuid, slot, for_apps=for_apps)
             machine = await self._hypervisor.launch(spec)
             undo.push_async_callback(machine.kill)
             await _until_it_listens(machine, number(base, "qrexec_timeout"))
             await machine.save(aside / "state")
             await machine.kill()
-            await asyncio.to_thread(_finish, aside, base, version.number)
-            if key != self.key(base):
+            await asyncio.to_thread(_finish, aside, kind, _of(base, kind), version.number)
+            if key != self.key(base, kind):
                 return  # what it was made of changed meanwhile; the news of that is waiting
             os.rename(aside, self._places.seeds / key)
             sync(self._places.seeds)
         self._sound.add(key)
         if seed := _read(self._places.seeds / key):
             self._sizes[key] = seed.size
-        log.info("a seed for disposables of %s was made in %.1f s", base.name, time.monotonic() - began)
-        self._events.tell(base.name, "seed-made", key=key)
+        log.info("a seed for %s of %s was made in %.1f s", kind, _of(base, kind), time.monotonic() - began)
+        self._events.tell(_of(base, kind), "seed-made", key=key)
 
     async def _is_sound(self, seed: Seed) -> bool:
         if seed.key not in self._sound:
@@ -257,9 +310,24 @@ class Seeds:
         self._sound.discard(directory.name)
         self._hypervisor.forget(_image(directory))
 
-    def _used(self, base: DomainRecord) -> Path:
-        """A file that was touched when a disposable of `base` was last made."""
-        return self._places.seeds / f"used-{base.domain.uuid}"
+    def _used(self, base: DomainRecord, kind: Kind) -> Path:
+        """A file that was touched when a disposable of `base` was last made, or when it was started itself."""
+        return self._places.seeds / f"{'used' if kind is Kind.DISPOSABLES else 'started'}-{base.domain.uuid}"
+
+    def _last_used(self, base: DomainRecord, kind: Kind) -> float:
+        """Seconds since 1970; 0.0 if never."""
+        status = _status(self._used(base, kind))
+        return status.st_mtime if status else 0.0
+
+
+def starts_fast(record: DomainRecord) -> bool:
+    """Whether it may go on from a seed of its template."""
+    return record.domain.klass is DomainClass.APP and truth(record, "fast_start")
+
+
+def _of(base: DomainRecord, kind: Kind) -> DomainName:
+    """What the seed is one of."""
+    return base.domain.template if kind is Kind.APPS and base.domain.template else base.name
 
 
 async def _until_it_listens(machine: Machine, seconds: int) -> None:
@@ -278,19 +346,19 @@ def _image(directory: Path) -> Image:
     return Image(directory / "memory", directory / "state")
 
 
-FILES = ("memory", "state", "private.img", "volatile.img")
 MANIFEST = "manifest.json"
 
 
-def _finish(directory: Path, base: DomainRecord, version: int) -> None:
-    digests = {}
-    for name in FILES:
-        path = directory / name
+def _finish(directory: Path, kind: Kind, base: DomainName, version: int) -> None:
+    digests, size = {}, 0
+    for path in sorted(directory.iterdir()):
         path.chmod(0o600)
-        digests[name] = _digest(path)
+        digests[path.name] = _digest(path)
+        size += path.stat().st_blocks * 512
         sync(path)
-    size = sum((directory / name).stat().st_blocks * 512 for name in FILES)
-    facts = {"base": base.name, "version": version, "made": time.time(), "size": size, "digests": digests}
+    facts = {
+        "kind": kind, "base": base, "version": version, "made": time.time(), "size": size, "digests": digests
+    }  # fmt: skip
     with open(directory / MANIFEST, "w") as file:
         json.dump(facts, file)
     sync(directory / MANIFEST)
@@ -301,8 +369,8 @@ def _read(directory: Path) -> Seed | None:
     """What the directory of a seed holds; None if it holds none."""
     try:
         facts = json.loads((directory / MANIFEST).read_bytes())
-        base, version, size, made = (facts[name] for name in ("base", "version", "size", "made"))
-        return Seed(directory.name, directory, DomainName(base), int(version), int(size), float(made))
+        kind, base, version, size, made = (facts[name] for name in ("kind", "base", "version", "size", "made"))
+        return Seed(directory.name, directory, Kind(kind), DomainName(base), int(version), int(size), float(made))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -311,7 +379,7 @@ def _matches(directory: Path) -> bool:
     """Whether every file of a seed is what it was when it was made."""
     try:
         digests = json.loads((directory / MANIFEST).read_bytes())["digests"]
-        return all(digests[name] == _digest(directory / name) for name in FILES)
+        return all(digest == _digest(directory / name) for name, digest in digests.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -47,7 +47,7 @@ class Oddity(Enum):
     NEVER = "never"
     """The rule can never match."""
     NAME = "name"
-    """There is no such domain, by its name or by its UUID."""
+    """There is no such domain."""
     TAG = "tag"
     """No domain carries the tag."""
     SERVICE = "service"
@@ -81,12 +81,9 @@ def _findings(rules: tuple[Rule, ...], world: World, services: frozenset[Service
         if never := _never(rule, above):
             yield _finding(rule, Oddity.NEVER, never)
         above.add(rule)
-        for one in _domains(rule):
-            if isinstance(one, Identified):
-                if world.identified(one.uuid) is None:
-                    yield _finding(rule, Oddity.NAME, f"there is no domain with {one}")
-            elif not world.has(one):
-                yield _finding(rule, Oddity.NAME, f"there is no domain {one}")
+        for name in _names(rule):
+            if not world.has(name):
+                yield _finding(rule, Oddity.NAME, f"there is no domain {name}")
         for tag in _tags(rule):
             if tag not in tags:
                 yield _finding(rule, Oddity.TAG, f"no domain carries the tag {tag}")
@@ -110,20 +107,17 @@ def _unknown(service: ServiceName, services: frozenset[ServiceName]) -> str:
     )
 
 
-def _domains(rule: Rule) -> Iterable[DomainName | Identified]:
-    """Those that it names, in any of its columns."""
+def _names(rule: Rule) -> Iterable[DomainName]:
     selectors: list[Selector | DomainName | None] = [rule.source, rule.target]
     if not isinstance(rule.action, Deny):
         selectors.append(rule.action.target)
     if isinstance(rule.action, Ask):
         selectors.append(rule.action.default_target)
-    named: list[DomainName | Identified] = []
+    named = []
     for selector in selectors:
         match selector:
-            case DomainName() | Identified():
+            case DomainName():
                 named.append(selector)
-            case MadeFrom(Identified() as base) | DisposableOf(Identified() as base):
-                named.append(base)
             case Named(name) | MadeFrom(Named(name)) | DisposableOf(Named(name)):
                 named.append(name)
     return dict.fromkeys(named)

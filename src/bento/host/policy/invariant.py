@@ -20,7 +20,7 @@ from bento.host.policy.files import PolicyRules
 from bento.host.policy.outcomes import Outcomes
 from bento.host.policy.reach import BESIDES_CALLS, Calls, Ground, Link
 from bento.host.policy.rules import Source
-from bento.host.policy.services import OTHER, Asked, Vocabulary, commands
+from bento.host.policy.services import OTHER, Asked, Vocabulary
 from bento.host.policy.space import Pairs, Space, bits, union
 from bento.host.policy.statements import EveryCall, NeverReach, Statement, Verdict
 from bento.host.policy.world import World
@@ -68,7 +68,6 @@ class _Looked:
         self._ground = ground
         rules = ground.policy.rules if isinstance(ground.policy, PolicyRules) else ()
         self._space = Space(ground.world)
-        self._host, self._boxes = self._space.place(ADMIN), len(self._space.nodes)
         self._vocabulary = Vocabulary(rules)
         for statement in statements:
             match statement.meaning:
@@ -131,48 +130,33 @@ class _Looked:
 
     def _reached(self, statement: Statement, meaning: NeverReach) -> Breach | None:
         near = self._neighbours(meaning.through, unasked=meaning.unasked)
-        nodes = [*self._space.nodes, ADMIN]
         ends = self._space.nodes_of(meaning.target)
-        if ends >> self._host & 1:
-            ends ^= 1 << self._host | 1 << self._boxes
         for start in bits(self._space.nodes_of(meaning.source)):
-            if start != self._host and (steps := _way(near, start, ends, meaning.hops)):
-                domains = [nodes[at] for at in steps]
-                links = tuple(
-                    self._link(*step, meaning.through, command=at == self._host)
-                    for step, at in zip(pairwise(domains), steps[1:], strict=True)
-                )
+            if self._space.nodes[start] != ADMIN and (steps := _way(near, start, ends, meaning.hops)):
+                domains = [self._space.nodes[at] for at in steps]
+                links = tuple(self._link(*step, meaning.through) for step in pairwise(domains))
                 return Breach(statement, domains[0], domains[-1], links)
         return None
 
     def _neighbours(self, through: ServiceName | None, *, unasked: bool) -> list[int]:
-        """Of each node those that it gets at, a bit for each; `unasked`: without a question.
-
-        Who gets at the host by whatever call gets at `_boxes`, from where nobody gets further, and at `_host` itself by
-        a call that commands it.
-        """
+        """Of each node those that it gets at, a bit for each; `unasked`: without a question."""
         if (through, unasked) not in self._near:
-            near = [0] * (len(self._space.nodes) + 1)
-            for source, row in self._space.rows(self._union(self._pieces(through), unasked=unasked)):
-                near[source] = row & ~(1 << self._host) | (row >> self._host & 1) << self._boxes
-            commanding = (asked for asked in self._pieces(through) if commands(asked.service))
-            for source, row in self._space.rows(self._union(commanding, unasked=unasked)):
-                near[source] |= row & 1 << self._host
+            settled = [self._settled(asked) for asked in self._pieces(through)]
+            pairs = union(allowed if unasked else allowed | questioned for allowed, questioned in settled)
+            near = [0] * len(self._space.nodes)
+            for source, row in self._space.rows(pairs):
+                near[source] = row
             others = self._besides_calls() if through is None else []
             for link in [link for link in others if not (unasked and link.means.asked)]:
                 near[self._space.place(link.source)] |= 1 << self._space.place(link.target)
             self._near[through, unasked] = near
         return self._near[through, unasked]
 
-    def _union(self, pieces: Iterable[Asked], *, unasked: bool) -> Pairs:
-        settled = map(self._settled, pieces)
-        return union(allowed if unasked else allowed | questioned for allowed, questioned in settled)
-
     def _besides_calls(self) -> list[Link]:
         return [link for made in BESIDES_CALLS for link in made(self._ground)]
 
-    def _link(self, source: End, target: End, through: ServiceName | None, *, command: bool) -> Link:
-        """By what `source` gets at `target`, or can `command` it; without asking, if there is such a way."""
+    def _link(self, source: End, target: End, through: ServiceName | None) -> Link:
+        """By what `source` gets at `target`; without asking, if there is such a way."""
         if through is None:
             for link in self._besides_calls():
                 if (link.source, link.target) == (source, target):
@@ -181,12 +165,11 @@ class _Looked:
         settled = {asked: self._settled(asked) for asked in self._pieces(through)}
         free = [asked for asked, (allowed, _) in settled.items() if allowed & at]
         asking = [asked for asked, (_, questioned) in settled.items() if questioned & at]
-        quiet = any(commands(asked.service) or not command for asked in free)
-        listed = free if quiet else asking
+        listed = free or asking
         but = OTHER in listed
         if but:
             listed = [asked for asked in settled if asked not in listed]
-        return Link(source, target, Calls(self._vocabulary.services(but, listed), asked=not quiet))
+        return Link(source, target, Calls(self._vocabulary.services(but, listed), asked=not free))
 
 
 def _way(near: list[int], start: int, ends: int, hops: int | None) -> tuple[int, ...]:

@@ -6,9 +6,6 @@ a disposable that is yet to be made) to the next. At some links the person is
 asked first. Of each pair `reach` tells the paths that are not beaten: no other
 has as few hops and fewer questions, or as few questions and fewer hops.
 
-The host can do everything, but its services cannot, each in a box of its own: a
-call of one reaches the host and ends there. The Admin API leads on.
-
 Links come from several sources (calls, and `BESIDES_CALLS`) as plain values, and it is all one
 to the paths what a link is made of.
 
@@ -45,11 +42,6 @@ class Means(Protocol):
         """Whether the person is asked first."""
         ...
 
-    @property
-    def command(self) -> bool:
-        """Whether it has the host do what the source likes, if the host is the target."""
-        ...
-
     def __str__(self) -> str: ...
 
 
@@ -67,10 +59,6 @@ class Calls:
     @property
     def kind(self) -> str:
         return "calls"
-
-    @property
-    def command(self) -> bool:
-        return self.services.command
 
     def words(self) -> tuple[str, ...]:
         """A text for each of the services; one for all of them if they are all but some."""
@@ -97,10 +85,6 @@ class Command:
     def asked(self) -> bool:
         return False
 
-    @property
-    def command(self) -> bool:
-        return True
-
     def __str__(self) -> str:
         return "as the host"
 
@@ -110,11 +94,6 @@ class Link:
     source: End
     target: End
     means: Means
-
-    @property
-    def takes_over(self) -> bool:
-        """Whether who comes this far can go on as the target."""
-        return self.target != ADMIN or self.means.command
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,25 +188,16 @@ def along(
     links = list(links)
     nodes = sorted({node for link in links for node in (link.source, link.target)}, key=str)
     places = {node: at for at, node in enumerate(nodes)}
-    # Of a node that some ways reach and do not take over, those ways have a place of their own, where all ways end.
-    ending = dict.fromkeys(link.target for link in links if not link.takes_over)
-    closed = {node: at for at, node in enumerate(ending, len(nodes))}
-    nodes += closed
     free, asking = [0] * len(nodes), [0] * len(nodes)
     for link in links:
         near = asking if link.means.asked else free
-        if link.target in closed:
-            near[places[link.source]] |= 1 << closed[link.target]
-        if link.takes_over:
-            near[places[link.source]] |= 1 << places[link.target]
-    starts = range(len(places)) if source is None else [places[source]] if source in places else []
+        near[places[link.source]] |= 1 << places[link.target]
+    starts = range(len(nodes)) if source is None else [places[source]] if source in places else []
     paths = [
         Path(tuple(nodes[at] for at in steps), questions)
         for start in starts
         for steps, questions in _unbeaten(free, asking, start, max_hops)
         if target in (None, nodes[steps[-1]])
-        and steps[-1] == closed.get(nodes[steps[-1]], steps[-1])
-        and nodes[start] != nodes[steps[-1]]
     ]
     paths.sort(key=lambda path: (str(path.domains[0]), str(path.domains[-1]), path.hops))
     used = {step for path in paths for step in pairwise(path.domains)}

@@ -19,14 +19,6 @@ class Asked:
 OTHER = Asked(None, None)
 """Any service that the policy does not name. Rules have no way to tell its arguments apart."""
 
-ADMIN_API = ("admin.", "bento.")
-"""How the services begin that are the host itself. Others of the host's run in a box, which has no power over it."""
-
-
-def commands(service: ServiceName | None) -> bool:
-    """Whether to call it (None: any other than those that are named) is to command the host, if the host serves it."""
-    return service is None or service.startswith(ADMIN_API)
-
 
 class Vocabulary:
     """What some rules name."""
@@ -101,11 +93,6 @@ class Services:
 
     but: bool
     spans: tuple[Span, ...]
-
-    @property
-    def command(self) -> bool:
-        """Whether one of them commands the host: there are always more of the Admin API than a policy names."""
-        return self.but or any(commands(span.service) for span in self.spans)
 
     def __str__(self) -> str:
         listed = ", ".join(map(str, self.spans))

@@ -208,20 +208,19 @@ async def template_info(manager: Manager, request: Request) -> Reply:
 
 
 async def seed_list(manager: Manager, request: Request) -> Reply:
-    """What disposables can go on from, as JSON: `current` is false for what is about to be removed."""
-    rows = []
-    for seed in sorted(manager.seeds.kept(), key=lambda seed: seed.made):
-        current = seed.base in manager.inventory and manager.seeds.key(manager.inventory.get(seed.base)) == seed.key
-        rows.append(
-            {
-                "base": seed.base,
-                "template_version": seed.version,
-                "size_bytes": seed.size,
-                "made": seed.made,
-                "current": current,
-                "key": seed.key,
-            }
-        )
+    """What disposables and AppVMs can go on from, as JSON: `current` is false for what is about to be removed."""
+    rows = [
+        {
+            "base": seed.base,
+            "for": seed.kind,
+            "template_version": seed.version,
+            "size_bytes": seed.size,
+            "made": seed.made,
+            "current": manager.seeds.is_current(seed),
+            "key": seed.key,
+        }
+        for seed in sorted(manager.seeds.kept(), key=lambda seed: seed.made)
+    ]
     return json.dumps(rows).encode()
 
 

@@ -293,7 +293,6 @@ def _path(path: Path) -> Json:
 def _link(link: Link) -> Json:
     means = link.means
     ends = {"from": str(link.source), "to": str(link.target), "kind": means.kind, "asked": means.asked}
-    ends["leads_on"] = link.takes_over
     if not isinstance(means, Calls):
         return {**ends, "text": str(means), "words": [str(means)]}
     plain = [span.service for span in means.services.spans if means.is_plain(span)]
