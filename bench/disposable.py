@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench import restart
 from bench.report import Row, report, timed
 from bench.start import choose_accelerator
 from bento.host.model.machine import Accelerator
@@ -61,6 +62,7 @@ def home(module: tuple[str, ...]) -> Iterator[Home]:
 def rows(home: Home) -> Iterator[Row]:
     for name in (BASE, COLD):
         home.create(name, TEMPLATE)
+    home.ask("admin.vm.property.Set", COLD, "fast_start", "False")
     seed_seconds = make_seed(home)
     cold: list[float] = []
     forked: list[float] = []
@@ -83,6 +85,7 @@ def rows(home: Home) -> Iterator[Row]:
     bound = statistics.median(cold) + 3
     yield Row("a seed, from the change to its use", "once", "s", seed_seconds, target=f"<= {bound:.1f}")
     yield seed_size(home)
+    yield from restart.rows(home, TEMPLATE, ROUNDS)
     yield from alive(home)
 
 

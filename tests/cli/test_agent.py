@@ -332,12 +332,6 @@ def test_grants_are_a_table_or_json(manager: FakeManager, bento: Bento, capsys: 
     assert json.loads(capsys.readouterr().out) == rows
 
 
-def test_no_grants_are_a_sentence(manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
-    manager.answers["bento.grants.List"] = b"[]"
-    assert bento("grants") == 0
-    assert capsys.readouterr().out == "There are no grants.\n"
-
-
 def test_grants_are_revoked_by_id_or_all(
     manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str]
 ) -> None:

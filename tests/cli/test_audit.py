@@ -70,10 +70,6 @@ def test_lines_are_shown_with_what_was_decided(manager: FakeManager, bento: Bent
     assert manager.asked == ["bento.audit.Show+ dom0 'count=50\\n'"]
 
 
-RULE = "30-user.policy:3"
-DENIED = "qubes.Filecopy from random to work is denied {}"
-
-
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -81,14 +77,6 @@ DENIED = "qubes.Filecopy from random to work is denied {}"
         ({"in_force": False}, "30-user.policy:3  (of the policy abcdefabcdef, which is in force no more)"),
         ({"in_force": True, "rule_text": None, "rule": "", "reason": "no rule"}, "no rule"),
         ({"in_force": False, "verdict": "admin", "rule": ""}, "you, at the host"),
-        (
-            {"in_force": True, "rule_text": "* * a b deny", "verdict": "deny", "reason": DENIED.format("by " + RULE)},
-            f"{RULE}  * * a b deny",
-        ),
-        (
-            {"in_force": True, "rule_text": "* * a * ask", "verdict": "deny", "reason": DENIED.format("because x")},
-            f"{RULE}  * * a * ask; because x",
-        ),
         (
             {"in_force": True, "rule_text": "t", "grant": "once", "verdict": "consent"},
             "30-user.policy:3  t; your answer: once",

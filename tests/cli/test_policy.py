@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bento.cli.exits import Code
 from bento.cli.files import ROOM
 from tests.cli.conftest import Bento
 from tests.cli.fake import FakeManager
@@ -174,9 +173,8 @@ def path(*domains: str, questions: int = 0) -> dict[str, object]:
     return {**ends, "hops": len(domains) - 1, "questions": questions, "domains": list(domains)}
 
 
-def link(source: str, target: str, text: str, *, asked: bool = False, leads_on: bool = True) -> dict[str, object]:
-    kind = {"kind": "calls", "asked": asked, "leads_on": leads_on}
-    return {"from": source, "to": target, **kind, "text": text, "words": text.split(", ")}
+def link(source: str, target: str, text: str, *, asked: bool = False) -> dict[str, object]:
+    return {"from": source, "to": target, "kind": "calls", "asked": asked, "text": text, "words": text.split(", ")}
 
 
 REACH = {
@@ -220,22 +218,6 @@ def test_reach_is_a_table_of_ways(manager: FakeManager, bento: Bento, capsys: Ca
     assert bento("policy", "reach", *limits) == 0
     assert sent(manager) == {"from": "dom0", "to": "@dispvm:work", "through": "s", "max_hops": 2}
     assert "dom0    work            1     -  as the host\n" in capsys.readouterr().out
-
-
-def test_a_way_through_the_host_is_told_by_what_leads_on(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
-    links = [
-        link("random", "dom0", "s", leads_on=False),
-        link("random", "dom0", "admin.vm.Start (you are asked)", asked=True),
-        link("dom0", "vault", "as the host"),
-    ]
-    paths = [path("random", "dom0"), path("random", "dom0", "vault", questions=1)]
-    answer(manager, "Reach", {**REACH, "paths": paths, "links": links})
-    assert bento("policy", "reach") == 0
-    assert capsys.readouterr().out == (
-        "FROM    TO     HOPS  ASKS  BY\n"
-        "random  dom0      1     -  s\n"
-        "random  vault     2     1  [admin.vm.Start (you are asked)] dom0 -> [as the host] vault\n"
-    )
 
 
 def test_reach_goes_on_to_other_programs(manager: FakeManager, bento: Bento, capsys: Capture) -> None:
@@ -289,12 +271,11 @@ def test_a_diff_tells_the_fate_of_services(manager: FakeManager, bento: Bento, c
     answer(manager, "Diff", found)
     (tmp_path / "a.policy").write_text("nonsense")
     (tmp_path / "empty").mkdir()
-    assert bento("policy", "diff", str(tmp_path / "empty"), str(tmp_path)) == Code.BAD_INPUT
+    assert bento("policy", "diff", str(tmp_path / "empty"), str(tmp_path)) == 0
     assert sent(manager) == {"old": [], "new": [{"name": "a.policy", "text": "nonsense"}]}
     user = "as its default user"
-    said = capsys.readouterr()
-    assert said.err == "bento: the new policy is broken and denies every call: a.policy:1:1: nonsense\n"
-    assert said.out == (
+    assert capsys.readouterr().out == (
+        "The new policy is broken and denies every call: a.policy:1:1: nonsense\n"
         "NOW      FROM    TO    SERVICES\n"
         f"allowed  random  work  s: {user}; before denied\n"
         f"asked    random  work  u: {user}, if you agree or {user}, if you agree (it is the one chosen);"
@@ -302,18 +283,8 @@ def test_a_diff_tells_the_fate_of_services(manager: FakeManager, bento: Bento, c
         f"denied   random  work  any service but s: denied; before {user}\n"
         f"altered  random  work  t: {user} or as root; before {user}\n"
     )
-    assert bento("policy", "diff", str(tmp_path), str(tmp_path), "--json") == Code.BAD_INPUT
+    assert bento("policy", "diff", str(tmp_path), str(tmp_path), "--json") == 0
     assert json.loads(capsys.readouterr().out) == found
-
-
-def test_two_broken_policies_are_not_said_to_be_the_same(
-    manager: FakeManager, bento: Bento, capsys: Capture, tmp_path: Path
-) -> None:
-    nothing: dict[str, object] = {"allowed": [], "asked": [], "denied": [], "altered": []}
-    answer(manager, "Diff", {"faults": {"old": "a.policy:1:1: x", "new": "a.policy:2:3: y"}, **nothing})
-    assert bento("policy", "diff", str(tmp_path), str(tmp_path)) == Code.BAD_INPUT
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("a.policy:")) == ("", 2)
 
 
 def test_domains_that_fare_alike_are_told_together(

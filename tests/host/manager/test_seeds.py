@@ -223,7 +223,7 @@ def test_what_is_no_seed_does_not_stay(based: Home) -> None:
 
 def fill(home: Home, name: str) -> None:
     """Give the domain a volume of 64 KiB."""
-    home.start(name)
+    home.ask("admin.vm.Start", name, payload="fresh=yes\n")  # and its template no seed
     (home.data_dir(name) / "private.img").write_bytes(os.urandom(1 << 16))
     home.shutdown(name)
 
