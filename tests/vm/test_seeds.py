@@ -17,6 +17,7 @@ pytestmark = pytest.mark.vm
 
 FORKS, AT_ONCE = 50, 10
 
+
 @pytest.fixture(scope="module")
 def web(new: Boxes) -> Iterator[Boxes]:
     """The disposable template `web` with its seed, and nothing that runs but the others' domains."""
