@@ -80,6 +80,26 @@ def test_no_seed_is_made_while_its_person_may_be_starting_others(served: Home) -
     assert [row["base"] for row in seeds(served)] == ["base"]
 
 
+def test_no_seed_is_made_while_the_host_is_short_of_memory(home: Home) -> None:
+    def has(available: int, pressure: float) -> None:
+        aside = home.path / "memory.new"
+        aside.write_text(json.dumps({"total": 8 << 30, "available": available, "pressure": pressure}))
+        aside.rename(home.path / "memory")
+
+    has(6 << 30, 20.0)
+    home.start_manager(BENTO_TEST_MEMORY=str(home.path / "memory"))
+    home.build()
+    home.create("base")
+    home.ask("admin.vm.property.Set", "base", "template_for_dispvms", "True")
+    has(700 << 20, 0.0)
+    home.ask("admin.vm.tag.Set", "base", "looked-at-again")
+    with home.events() as events:
+        has(6 << 30, 0.0)
+        home.ask("admin.vm.tag.Set", "base", "and-again")
+        events.until("seed-made", "base")
+    assert home.log().count("a seed for disposables of base was made") == 1
+
+
 def test_its_own_volume_goes_with_an_appvm_and_the_seeds_changes_of_the_root(seeded: Home) -> None:
     kept = directory_of(seeded)
     assert sorted(os.listdir(kept)) == ["manifest.json", "memory", "state", "volatile.img"]

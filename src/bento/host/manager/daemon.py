@@ -163,6 +163,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             machines=machines,
             templates=templates,
             events=events,
+            memory=drivers.memory,
         )
         journals = Journals(places)
         channels = Channels(inventory, journals, nursery, events, answer)

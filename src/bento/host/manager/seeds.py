@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +39,7 @@ from bento.host.model.domain import DomainClass
 from bento.host.model.errors import BentoError, Unavailable
 from bento.host.model.inventory import DomainRecord, Phase
 from bento.host.model.machine import Image
+from bento.host.model.memory import MIB, HostMemory, is_pressed, need
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.wire.names import DomainName
 
@@ -61,6 +62,9 @@ LOOK_SECONDS = 0.05
 
 QUIET_SECONDS = 20.0
 """Without a start of an AppVM, before a seed of its template is made: its person may be about to start others."""
+
+LATER_SECONDS = 60.0
+"""Until another look, where the host had too little memory to make one."""
 
 
 class Kind(StrEnum):
@@ -105,6 +109,7 @@ class Seeds:
         machines: Machines,
         templates: Templates,
         events: Events,
+        memory: Callable[[], HostMemory],
     ) -> None:
         self._inventory = inventory
         self._places = places
@@ -112,6 +117,7 @@ class Seeds:
         self._machines = machines
         self._templates = templates
         self._events = events
+        self._memory = memory
         self._sound: set[str] = set()
         """Keys of seeds that were read against their digest by this manager."""
         self._failed: Counter[str] = Counter()
@@ -211,6 +217,9 @@ class Seeds:
                 continue
             if not self._has_room():
                 break
+            if self._is_short(base):
+                patience = LATER_SECONDS
+                break
             try:
                 await self._make(key, base, kind)
             except (BentoError, OSError) as error:
@@ -238,6 +247,12 @@ class Seeds:
         if self._crowded and not crowded:
             log.warning("no seeds are made while less than %d MiB of the disk are free", 2 * USUAL_SIZE >> 20)
         return not self._crowded
+
+    def _is_short(self, base: DomainRecord) -> bool:
+        """Whether the host has too little memory for a machine of this size that only saves time."""
+        host = self._memory()
+        wanted = need(number(base, "memory") * MIB, forked=False)
+        return is_pressed(host, before=False) or host.available - host.kept < wanted
 
     def _wanted(self) -> dict[str, tuple[DomainRecord, Kind]]:
         """The seeds that there should be, by key, as far as the quota goes: those used last come first.
