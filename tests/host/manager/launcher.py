@@ -13,7 +13,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - `BENTO_TEST_FINGERPRINT` is the hypervisor's, for all that was kept of another one;
 - `BENTO_TEST_MEMORY` names a file that holds what the host's memory is, as JSON, and has it looked at all the time;
 - `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
-- `BENTO_TEST_QUIET`: seconds without a start, before a seed for AppVMs is made;
+- `BENTO_TEST_QUIET`: seconds without a start, before a seed for AppVMs is made; not set: none is;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work, or with `.machine`, and then it is all machines that are killed;
 - `BENTO_TEST_STARVED` names a file: while it exists, there is no memory for a machine that goes on from an image;
@@ -297,7 +297,7 @@ if __name__ == "__main__":
     if MEMORY:
         pressure.LOOK_SECONDS = pressure.TRY_SECONDS = 0.02
         pressure.IDLE_SECONDS = 0.0
-    seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", seeds.QUIET_SECONDS))
+    seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", "1e6"))
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     if counted := os.environ.get("BENTO_TEST_COUNT"):
