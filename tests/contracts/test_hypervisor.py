@@ -19,6 +19,7 @@ from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Disk, Image, MachineSpec, MachineState
 from bento.host.ports.hypervisor import Machine
 from tests.contracts.machines import VOLUME_BYTES, World, processes_naming, shell, until_left, world_of
+from tests.guest.harness import Host
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
@@ -445,6 +446,25 @@ def test_a_suspended_machine_goes_on_where_it_was(world: World) -> None:
     with world.host(once_more) as host:
         assert shell(host, "cat ~/note").stdout == b"kept\n"
     world.run(once_more.kill())
+
+
+def test_machines_from_one_stream_repeat_no_random_number(world: World) -> None:
+    """The manager goes on from a stream once; and if it did not, each has its identity before it is asked."""
+    spec = world.spec()
+    machine = started(world, spec)
+    with world.host(machine):
+        pass
+    stream = suspended(world, machine)
+    drawn = []
+    for _ in range(2):
+        again = restored(world, spec, stream)
+        world.run(again.resume())
+        with world.run(again.connect_channel()) as connection:
+            host = Host(connection)
+            host.identify(seed=os.urandom(32))
+            drawn.append(bytes(shell(host, "head -c 32 /dev/urandom | od -An -tx1").stdout))
+        world.run(again.kill())
+    assert drawn[0] != drawn[1]
 
 
 def test_half_a_machine_is_none_and_nothing_is_left(world: World) -> None:

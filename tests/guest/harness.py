@@ -93,8 +93,8 @@ class Host:
         self.write(greeting(nonce))
         self.until(lambda: self._hunter is None)
 
-    def identify(self, name: str = "work") -> None:
-        self.send(Identity(DomainName(name), "AppVM", bytes(32), time.time_ns()))
+    def identify(self, name: str = "work", seed: bytes = bytes(32)) -> None:
+        self.send(Identity(DomainName(name), "AppVM", seed, time.time_ns()))
         self.until(lambda: self.ready is not None)
 
     def write(self, data: bytes) -> None:
