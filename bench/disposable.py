@@ -147,7 +147,7 @@ def at_once(home: Home) -> float:
 def seed_size(home: Home) -> Row:
     """The file against what a guest of the same template has touched when its agent has just answered."""
     home.start(COLD)
-    touched = mapping(int(home.row(COLD)["pid"]), "bento-ram")
+    touched = guest_memory(int(home.row(COLD)["pid"]))
     home.kill(COLD)
     (memory,) = home.path.glob("seeds/*/memory")
     size = memory.stat().st_blocks * 512
@@ -194,15 +194,17 @@ def share(pid: int) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
 
 
-def mapping(pid: int, name: str) -> int:
-    """Resident bytes of the process's mapping of the file called `name`."""
-    found = False
+def guest_memory(pid: int) -> int:
+    """Resident bytes of the largest mapping of a QEMU, which is its guest's memory."""
+    sizes: list[int] = []
+    resident: list[int] = []
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if "-" in line.split()[0]:
-            found = name in line
-        elif found and line.startswith("Rss:"):
-            return int(line.split()[1]) << 10
-    raise SystemExit(f"bench: process {pid} maps no {name}")
+        match line.split():
+            case ["Size:", size, "kB"]:
+                sizes.append(int(size))
+            case ["Rss:", size, "kB"]:
+                resident.append(int(size))
+    return resident[sizes.index(max(sizes))] << 10
 
 
 def available() -> int:

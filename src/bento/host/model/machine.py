@@ -1,7 +1,7 @@
 """A machine: what a hypervisor is asked to run for a domain, as a frozen value.
 
-The shape is the one a later snapshot will want (q35, root ports, RAM in a
-memfd, disks by position). Nothing of the guest's choosing stands in here.
+The shape is the one a later snapshot will want (q35, root ports, disks by
+position). Nothing of the guest's choosing stands in here.
 """
 
 from dataclasses import dataclass

@@ -61,6 +61,15 @@ def test_a_machine_that_boots_can_be_saved() -> None:
     assert "-incoming" not in argv()
 
 
+def test_the_memory_of_a_machine_that_nobody_goes_on_from_is_no_file() -> None:
+    """It is read as a whole when the machine is suspended: a file's holes would fill."""
+    for fds in (dataclasses.replace(FDS, ram=None), dataclasses.replace(FDS, ram=None, state=18)):
+        words = qemu_argv("/usr/bin/qemu", SPEC, fds, home="c0ffee", accelerator=Accelerator.TCG, tsc_khz=1)
+        assert [value for value in after("-object", words) if value.startswith("memory-backend-ram,id=ram")]
+        assert not [word for word in words if "memory-backend-file" in word]
+        assert 10 not in fds.all()
+
+
 def test_what_gives_memory_back_differs_in_its_last_device_only() -> None:
     with_balloon = qemu_argv(
         "/usr/bin/qemu",

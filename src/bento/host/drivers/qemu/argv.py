@@ -3,7 +3,7 @@
 QEMU gets no path of the host: every file and socket arrives as an open fd. It has no network, no display, no sound, no
 USB, no disk controller but virtio, and may not start programs. Guest-chosen words never come near this line.
 
-The shape (q35, root ports with room, RAM in a file mapped shared) is what saved machines need; see
+The shape (q35, root ports with room, RAM that may lie in a file) is what saved machines need; see
 docs/system/i386/microvm.rst and docs/pcie.txt of QEMU for why it is not a smaller machine.
 """
 
@@ -47,7 +47,7 @@ class Fds:
     console: int
     qmp: int
     state: int | None = None
-    """What to go on from, in place of a boot; `ram` is then mapped privately, or None: the RAM comes from there too."""
+    """What to go on from, in place of a boot; `ram`, if there is one, is then mapped privately."""
 
     def all(self) -> tuple[int, ...]:
         may_be = (fd for fd in (self.ram, self.state) if fd is not None)
@@ -106,7 +106,7 @@ def _board(spec: MachineSpec, fds: Fds, accelerator: Accelerator) -> list[str]:
 
 def _memory(fds: Fds) -> str:
     if fds.ram is None:
-        # QEMU reads each page that was never written before it leaves that as it is: in a file that would fill it.
+        # A machine that is suspended, or goes on from that, has all its pages read: in a file that would fill the holes.
         return "memory-backend-ram"
     shared = "on" if fds.state is None else "off"
     return f"memory-backend-file,share={shared},mem-path=/proc/self/fd/{fds.ram}"

@@ -239,8 +239,10 @@ def _open_all(
         if suspended:
             ram, state = None, suspended.stream
         else:
-            # A copy of the number: an image that is forgotten meanwhile is still there for this one.
-            ram = kept(_new_ram(spec) if memory is None else os.dup(memory))
+            ram = kept(_new_ram(spec, spec.memory_file)) if spec.memory_file else None
+            if memory is not None:
+                # A copy of the number: an image that is forgotten meanwhile is still there for this one.
+                ram = kept(os.dup(memory))
             state = kept(_open(spec, spec.image.state, os.O_RDONLY)) if spec.image else None
         channel, console, monitor = (ours.enter_context(listen(spec.run_dir / name)).fileno() for name in SOCKETS)
     except OSError as error:
@@ -263,12 +265,9 @@ def _open_disk(spec: MachineSpec, disk: Disk) -> int:
     return copy
 
 
-def _new_ram(spec: MachineSpec) -> int:
-    if spec.memory_file:
-        fd = os.open(spec.memory_file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.fchmod(fd, 0o666)  # QEMU opens it again as its own user; who else could is for the directory to say
-    else:
-        fd = os.memfd_create(f"bento-ram-{spec.name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def _new_ram(spec: MachineSpec, path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o666)  # QEMU opens it again as its own user; who else could is for the directory to say
     os.ftruncate(fd, ram_bytes(spec))
     return fd
 
