@@ -106,7 +106,7 @@ def _board(spec: MachineSpec, fds: Fds, accelerator: Accelerator) -> list[str]:
 
 def _memory(fds: Fds) -> str:
     if fds.ram is None:
-        # A machine that is suspended, or goes on from that, has all its pages read: in a file that would fill the holes.
+        # Who is suspended, or goes on from that, has all its pages read: in a file that would fill the holes.
         return "memory-backend-ram"
     shared = "on" if fds.state is None else "off"
     return f"memory-backend-file,share={shared},mem-path=/proc/self/fd/{fds.ram}"
