@@ -139,7 +139,8 @@ class Lifecycle:
         if live.for_call:
             raise Conflict(f"'{name}' is there for one call, and ends with it", actual="for a call", required="its own")
         live.move(Step.SUSPEND)
-        await asyncio.shield(self._spawn(self._suspend(live, progress)))
+        await asyncio.shield(self._spawn(self._suspension.suspend(live, progress)))
+        await live.halted.wait()
 
     async def resume(self, name: DomainName, progress: Progress) -> None:
         """Have a suspended domain go on; returns when its agent has answered."""
@@ -368,10 +369,6 @@ class Lifecycle:
         live.gone.set()
         live.tell()
         await self._bury(live)
-
-    async def _suspend(self, live: Live, progress: Progress) -> None:
-        await self._suspension.suspend(live, progress)
-        await live.halted.wait()
 
     async def _shut_down(self, live: Live, broker: Broker) -> None:
         name, record, seconds = live.name, self._inventory.get(live.name), self._number(live, "shutdown_timeout")
