@@ -14,7 +14,7 @@ from bento.guest.loop import GONE, READ, Loop
 from bento.guest.streams import Through, Writer
 from bento.guest.talk import Talk
 from bento.wire.errors import WireError
-from bento.wire.frames import FrameReader, encode_frame
+from bento.wire.frames import FrameReader, encode_frame, frame_pieces
 from bento.wire.layout import Message
 from bento.wire.rpc import (
     FROM_CALLER,
@@ -115,8 +115,10 @@ class Leg:
     def hear(self, message: OfCall) -> None:
         match message:
             case Data():
-                frame = encode_frame(Data(0, message.stream, message.payload))
-                self._answers.put(frame, self._consumed(message), len(message.payload))
+                *before, last = frame_pieces(Data(0, message.stream, message.payload))
+                for piece in before:
+                    self._answers.put(piece)
+                self._answers.put(last, self._consumed(message), len(message.payload))
             case Eof():
                 self._answer(Eof(0, message.stream))
             case Accepted():

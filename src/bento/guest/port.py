@@ -49,7 +49,6 @@ class Port:
         self._gone = gone
         self._unwritten: deque[memoryview] = deque()
         self._size = 0
-        self._buffer = memoryview(bytearray(CHUNK))
         self._blocked = False
         self._closed = False
         self._flushing = False
@@ -95,32 +94,34 @@ class Port:
             self._read()
 
     def _read(self) -> None:
-        size = self._take()
-        if size is None:
+        data = self._take()
+        if data is None:
             return
-        if not size and self._gone is not None:
+        if not data and self._gone is not None:
             self._gone()
             return
-        if self._host_away != (not size):
-            self._host_away = not size
+        if self._host_away != (not data):
+            self._host_away = not data
             self._watch()
-        if size:
-            self._hear(bytes(self._buffer[:size]))
+        if data:
+            self._hear(data)
 
-    def _take(self) -> int | None:
-        """Fill the buffer as far as there is input; 0 at its end, None if there was none. A port gives a page each."""
+    def _take(self) -> bytes | None:
+        """What there is; empty at the end of input, None if there was none. A port gives a page each."""
+        pieces: list[bytes] = []
         size = 0
         while size < CHUNK:
             try:
-                more = os.readv(self._fd, [self._buffer[size:]])
+                more = os.read(self._fd, CHUNK - size)
             except BlockingIOError:
-                return size or None
-            except OSError:
-                more = 0
-            if not more:
                 break
-            size += more
-        return size
+            except OSError:
+                more = b""
+            if not more:
+                return b"".join(pieces)
+            pieces.append(more)
+            size += len(more)
+        return b"".join(pieces) if pieces else None
 
     def _front(self) -> memoryview | bytes:
         """What to write next: a large piece as it is, small ones together, since each write wakes the host."""

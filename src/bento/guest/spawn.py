@@ -5,7 +5,8 @@ Source of the environment and of the built-in services' meaning: the field's pag
 
 import errno
 import os
-from fcntl import ioctl
+from contextlib import suppress
+from fcntl import F_SETPIPE_SZ, fcntl, ioctl
 
 from bento.guest import session
 from bento.guest.child import Action, Child, launch, onto_streams
@@ -23,6 +24,8 @@ BUILT_IN = (VMEXEC, VMEXEC_GUI, VMSHELL, session.SERVICE)
 """Served by the agent itself unless a file overrides it: a program in between would only cost time."""
 
 TIOCSWINSZ = 0x5414
+
+PIPE_SIZE = 1 << 18
 
 
 class Service(Child):
@@ -131,8 +134,8 @@ class Files:
                 self._open.append(writer)
                 self._outer: tuple[int, int, int | None] = (writer, outer, None)
             else:
-                stdin, stdin_outer = self._add(os.pipe())
-                stdout_outer, stdout = self._add(os.pipe())
+                stdin, stdin_outer = self._add(_wide(os.pipe()))
+                stdout_outer, stdout = self._add(_wide(os.pipe()))
                 stderr_outer, stderr = self._add(os.pipe())
                 self.actions = onto_streams(stdin, stdout, stderr)
                 self._outer = (stdin_outer, stdout_outer, stderr_outer)
@@ -156,6 +159,13 @@ class Files:
     def _add(self, pair: tuple[int, int]) -> tuple[int, int]:
         self._open += pair
         return pair
+
+
+def _wide(pipe: tuple[int, int]) -> tuple[int, int]:
+    """With room for more than the usual 64 KiB, if the kernel grants it: fewer and larger pieces."""
+    with suppress(OSError):
+        fcntl(pipe[0], F_SETPIPE_SZ, PIPE_SIZE)
+    return pipe
 
 
 def resize(terminal: int, rows: int, columns: int) -> None:

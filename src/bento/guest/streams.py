@@ -9,6 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 
 from bento.guest.loop import READ, WRITE, Loop
 from bento.guest.talk import Talk
@@ -20,6 +21,9 @@ SMALL = 1 << 12
 
 MERGED = 1 << 14
 """Bytes of small pieces together, at most: whoever sent them is told in such steps that they are through."""
+
+PIECES = 64
+"""That one write takes at most; the kernel's limit is 1,024 (UIO_MAXIOV)."""
 
 Through = Callable[[int], None]
 
@@ -50,24 +54,28 @@ class Writer:
         self._fd = fd
         self._on_end = on_end
         self._chunks: deque[Waiting] = deque()
+        self._scheduled = False
         self._waiting = False
         self._finishing = False
         self._closed = False
 
     def put(self, data: Bytes, through: Through | None = None, counts: int = 0) -> None:
-        """`through` is called with `counts` once the last byte of `data` is written, maybe at once and maybe together
-        with what else it is to be told.
+        """To be written at the end of this round of the loop, so that who reads wakes up once for all of it.
+
+        `through` is called with `counts` once the last byte of `data` is written, maybe together with what else it is
+        to be told.
         """
         last = self._chunks[-1].data if self._chunks else b""
         if not isinstance(last, bytearray) or len(data) > SMALL or len(last) > MERGED:
-            self._chunks.append(Waiting(bytearray(data) if self._waiting and len(data) <= SMALL else memoryview(data)))
+            self._chunks.append(Waiting(bytearray(data) if len(data) <= SMALL else memoryview(data)))
         else:
             last += data
         if through is not None:
             told = self._chunks[-1].through
             told[through] = told.get(through, 0) + counts
-        if not self._waiting:
-            self._flush(0)
+        if not (self._waiting or self._scheduled):
+            self._scheduled = True
+            self._loop.after_this_round(self._flush)
 
     def finish(self) -> None:
         """Close after what is still to be written."""
@@ -76,7 +84,9 @@ class Writer:
             self.close()
 
     def close(self) -> None:
-        """Now; what is unwritten vanishes and counts as through."""
+        """Now; what cannot be written at once vanishes and counts as through."""
+        if self._scheduled:
+            self._flush()
         ends = not self._closed
         if ends:
             self._closed = True
@@ -91,20 +101,21 @@ class Writer:
     def _let_go(self) -> None:
         os.close(self._fd)
 
-    def _flush(self, _: int) -> None:
+    def _flush(self, _: int = 0) -> None:
+        self._scheduled = False
         while self._chunks and not self._closed:
-            chunk = self._chunks[0]
             try:
-                size = os.write(self._fd, chunk.data)
+                size = os.writev(self._fd, [chunk.data for chunk in islice(self._chunks, PIECES)])
             except BlockingIOError:
                 break
             except OSError:
                 self.close()
                 return
-            if size < len(chunk.data):
-                chunk.take_written(size)
-            else:
+            while self._chunks and size >= len(self._chunks[0].data):
+                size -= len(self._chunks[0].data)
                 self._pop()
+            if size:
+                self._chunks[0].take_written(size)
         if self._closed or (self._finishing and not self._chunks):
             self.close()
         elif bool(self._chunks) != self._waiting:

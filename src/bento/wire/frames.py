@@ -39,7 +39,8 @@ def frame_pieces(message: "Message", seal: bytes = b"") -> tuple["Bytes", ...]:
     head = _HEAD.pack(message.TAG, length)
     if length <= SMALL:
         return (b"".join((head, *parts, seal)),)
-    return b"".join((head, *parts[:-1])), parts[-1], seal
+    pieces = b"".join((head, *parts[:-1])), parts[-1]
+    return (*pieces, seal) if seal else pieces
 
 
 class OutOfStep(WireError):
@@ -59,31 +60,34 @@ class FrameReader:
         """Bytes of an unfinished frame."""
         return len(self._pending)
 
-    def feed(self, untrusted: bytes) -> "Iterator[tuple[int, memoryview]]":
+    def feed(self, untrusted: bytes | bytearray) -> "Iterator[tuple[int, memoryview]]":
         """The frames that `untrusted` completes. Take them all before feeding more.
 
-        Payloads are views, which keep all of `untrusted` in memory (and at most a frame more).
+        Payloads are views, which keep all of `untrusted` in memory. Only a frame that comes in pieces is copied.
         """
-        pending = self._pending
-        if pending:
-            pending += untrusted
-        view = memoryview(pending or untrusted)
-        at = 0
+        view = memoryview(untrusted)
         try:
-            while len(view) - at >= HEADER:
-                tag, length = _HEAD.unpack_from(view, at)
-                if length > self._limit:
-                    raise WireError(f"frame of {length} bytes where {self._limit} are allowed")
-                end = at + HEADER + length
-                after = end + len(self._seal)
-                if len(view) < after:
-                    break
-                if view[end:after] != self._seal:
+            while self._pending and view:
+                missing = self._size(self._pending) - len(self._pending)
+                self._pending += view[:missing]
+                view = view[missing:]
+                if len(self._pending) == self._size(self._pending):
+                    frame, self._pending = self._pending, bytearray()
+                    yield from self.feed(frame)
+            while len(view) >= HEADER and len(view) >= (size := self._size(view)):
+                end = size - len(self._seal)
+                if view[end:size] != self._seal:
                     raise OutOfStep("frame without its seal: the two sides are out of step")
-                payload = view[at + HEADER : end]
-                at = after
+                payload, tag, view = view[HEADER:end], view[0], view[size:]
                 yield tag, payload
         finally:
-            if at or not pending:
-                self._pending = bytearray(view[at:])
-            view.release()  # nobody can add to bytes that are looked at
+            self._pending += view
+
+    def _size(self, untrusted: "memoryview | bytearray") -> int:
+        """Of the frame that begins there, all in all, as far as that can be told already."""
+        if len(untrusted) < HEADER:
+            return HEADER
+        length: int = _HEAD.unpack_from(untrusted)[1]
+        if length > self._limit:
+            raise WireError(f"frame of {length} bytes where {self._limit} are allowed")
+        return HEADER + length + len(self._seal)
