@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bento.wire.contract import Broken, Follower
 from bento.wire.filecopy import decode_result
-from bento.wire.rpc import Role
+from bento.wire.rpc import Data, Role, Stream
 from tests.fuzz.contract import NAMES, TABLES
 from tests.fuzz.engine import Target, main, pieces
 from tests.fuzz.filecopy import DIRECTORY, FILE, LINK, WHOLE
@@ -43,7 +43,7 @@ def check(data: bytes, host: Host, home: Path) -> Hashable:
     host.close_stdin(call)
     host.finish(call)
     follower.say(Role.SERVER, bytes(call.stdout))
-    follower.complain(len(call.stderr))
+    follower.hear(Role.SERVER, Data(0, Stream.STDERR, bytes(call.stderr)))
     assert call.code is not None
     follower.exit(call.code)
     return call.code, decode_result(bytes(call.stdout)).code

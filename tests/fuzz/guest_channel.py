@@ -72,7 +72,7 @@ class Host:
             self.heard[key] = self.heard.get(key, 0) + len(message.payload)
             assert self.heard[key] <= WINDOW, "more was taken than was agreed"
         assert self.calls.begun_there <= MAX_CALLS
-        for call in self.calls:
+        for call in tuple(self.calls._open):
             for stream in Stream:
                 assert 0 <= self.calls.sendable(call, stream) <= WINDOW
 
@@ -89,7 +89,7 @@ def heard(data: bytes) -> Iterator[Message]:
             hunter, untrusted = None, rest
         for tag, payload in reader.feed(untrusted):
             yield FROM_GUEST.decode(tag, payload)
-        assert reader.pending < HEADER + MAX_PAYLOAD + len(SEAL)
+        assert len(reader.pending) < HEADER + MAX_PAYLOAD + len(SEAL)
 
 
 def check(data: bytes) -> Hashable:

@@ -44,7 +44,7 @@ def greetings(stream: bytes, nonce: bytes | None) -> list[bytes]:
                         pass
                     break
                 except WireError:
-                    data = data[max(0, len(data) - reader.pending) :]
+                    data = data[max(0, len(data) - len(reader.pending)) :]
                     hunter, reader = GreetingHunter(), None
             elif (greeted := hunter.feed(data)) is not None:
                 _, nonce, data = greeted

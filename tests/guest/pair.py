@@ -12,7 +12,7 @@ from pathlib import Path
 import bento.host.contract
 from bento.host.contract.table import make
 from bento.wire.contract import Broken, Follower
-from bento.wire.rpc import Role
+from bento.wire.rpc import Data, Role, Stream
 from tests.guest.harness import PATIENCE, Agent, Call, Host, agent
 
 SHIPPED = Path(bento.host.contract.__file__).parent / "shipped"
@@ -75,7 +75,7 @@ class Watch:
         self._follow(lambda follower: follower.end(side))
 
     def exit(self, code: int, complained: int) -> None:
-        self._follow(lambda follower: follower.complain(complained))
+        self._follow(lambda follower: follower.hear(Role.SERVER, Data(0, Stream.STDERR, bytes(complained))))
         self._follow(lambda follower: follower.exit(code))
 
     def _follow(self, hear: Callable[[Follower], object]) -> None:

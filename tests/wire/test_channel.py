@@ -69,7 +69,7 @@ class Guest:
                     return
                 except WireError:
                     # Of what was read earlier nothing is kept: an agent hands on what this read left.
-                    data = data[max(0, len(data) - self._reader.pending) :]
+                    data = data[max(0, len(data) - len(self._reader.pending)) :]
                     self._reader, self._hunter = None, GreetingHunter()
 
 

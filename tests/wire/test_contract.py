@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from bento.wire.contract import (
     CODES,
-    ENDLESS,
     RANGE,
     STEPS,
     UNHEARD,
@@ -24,11 +23,12 @@ from bento.wire.contract import (
 )
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
-from bento.wire.layout import Message
+from bento.wire.layout import U64, Message
 from bento.wire.rpc import Data, Eof, Exit, Role
 from tests.wire.strategies import one_of
 
 CALLER, SERVER = Role.CALLER, Role.SERVER
+ENDLESS = U64.limit
 
 
 def table(*steps: Message, stderr: int = 0) -> bytes:

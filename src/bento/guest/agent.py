@@ -99,7 +99,7 @@ class Agent:
             self.lose()
             # A host that is still there must notice too. The next greeting may already stand in what is left.
             self._port.write(PADDING)
-            return data[max(0, len(data) - self._reader.pending) :]
+            return data[max(0, len(data) - len(self._reader.pending)) :]
         return b""
 
     def _act(self, talk: Talk, message: Message) -> None:

@@ -115,10 +115,9 @@ class Leg:
     def hear(self, message: OfCall) -> None:
         match message:
             case Data():
-                *before, last = frame_pieces(Data(0, message.stream, message.payload))
-                for piece in before:
+                for piece in frame_pieces(Data(0, message.stream, message.payload)):
                     self._answers.put(piece)
-                self._answers.put(last, self._consumed(message), len(message.payload))
+                self._answers.put(b"", self._consumed(message), len(message.payload))
             case Eof():
                 self._answer(Eof(0, message.stream))
             case Accepted():

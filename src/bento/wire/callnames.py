@@ -35,14 +35,7 @@ class Name(str):
 class DomainName(Name):
     __slots__ = ()
     pattern = re.compile(r"(?!(?:none|default|Domain-0)\Z)(?!.*-dm\Z)[A-Za-z][A-Za-z0-9_.-]{0,30}", re.ASCII)
-    what = (
-        "a domain name (a letter, then at most 30 letters, digits, or any of _ . -;"
-        " not none, default, Domain-0, or *-dm)"
-    )
-
-
-ADMIN = DomainName("dom0")
-"""The admin domain: the host itself, where policy and state live (the field's name for it)."""
+    what = "a domain name (a letter, then at most 30 of letters, digits, _ . -; not none, default, Domain-0 or *-dm)"
 
 
 class DomainUuid(Name):
@@ -83,10 +76,8 @@ class TargetName(Name):
     """
 
     __slots__ = ()
-    pattern = re.compile(
-        rf"(?:{DomainName.pattern.pattern})|uuid:{DomainUuid.pattern.pattern}|@[a-z]+(?::@?[A-Za-z0-9_.:-]{{1,127}})?|",
-        re.ASCII,
-    )
+    keyword = r"@[a-z]+(?::@?[A-Za-z0-9_.:-]{1,127})?"
+    pattern = re.compile(rf"(?:{DomainName.pattern.pattern})|uuid:{DomainUuid.pattern.pattern}|{keyword}|", re.ASCII)
     what = "a call target (a domain name, uuid:UUID or an @keyword)"
 
 

@@ -12,7 +12,6 @@ the wrong end of the call.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bento.wire.errors import WireError
@@ -23,7 +22,7 @@ GRANT_AT = WINDOW // 4
 """Bytes a reader takes before it says so: fewer, larger grants."""
 
 
-def _windows() -> defaultdict[int, int]:
+def _windows() -> dict[int, int]:
     return defaultdict(lambda: WINDOW)
 
 
@@ -33,9 +32,9 @@ class Call:
 
     role: Role
     stage: Stage = Stage.OPEN
-    sendable: defaultdict[int, int] = field(default_factory=_windows)
-    receivable: defaultdict[int, int] = field(default_factory=_windows)
-    ungranted: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    sendable: dict[int, int] = field(default_factory=_windows)
+    receivable: dict[int, int] = field(default_factory=_windows)
+    ungranted: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     ended: set[int] = field(default_factory=set)  # streams whose Eof the other end sent
 
     def hear(self, untrusted: Message) -> None:
@@ -58,8 +57,6 @@ class Call:
                 self.sendable[stream] += size
             case Accepted():
                 self.stage = Stage.OPEN
-            case _:
-                pass
 
 
 class Calls:
@@ -73,9 +70,6 @@ class Calls:
 
     def __contains__(self, call: int) -> bool:
         return call in self._open
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(tuple(self._open))
 
     @property
     def begun_there(self) -> int:
@@ -92,8 +86,7 @@ class Calls:
     def receive(self, untrusted: Message) -> bool:
         """Judge a message of the other side: True: act on it; False: ignore it; `WireError`: end the connection."""
         if isinstance(untrusted, Serve | Ask):
-            self._admit(untrusted)
-            return True
+            return self._admit(untrusted)
         if not isinstance(untrusted, OfCall):
             raise WireError(f"{type(untrusted).__name__} is not about a call")
         number = untrusted.call
@@ -135,7 +128,7 @@ class Calls:
         found.receivable[stream] += grant
         return Window(call, stream, grant)
 
-    def _admit(self, untrusted: Serve | Ask) -> None:
+    def _admit(self, untrusted: Serve | Ask) -> bool:
         if self._is_ours(untrusted.call) or untrusted.call <= self._peer_last:
             raise WireError(f"call {untrusted.call} has a number that is not the next of its side")
         if self.begun_there >= MAX_CALLS:
@@ -143,6 +136,7 @@ class Calls:
         self._peer_last = untrusted.call
         stage = Stage.OPEN if isinstance(untrusted, Serve) else Stage.ASKED
         self._open[untrusted.call] = Call(Role.SERVER, stage)
+        return True
 
     def _is_ours(self, call: int) -> bool:
         return call & 1 == self._next & 1

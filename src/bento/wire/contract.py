@@ -30,17 +30,13 @@ UNHEARD = 0xFFFF
 START = 1
 """The place of the state that a conversation begins in."""
 
-ENDLESS = U64.limit
-"""As a limit: none."""
-
 RANGE = struct.Struct(">QQH")
 """Least and greatest number, and the step that follows on them."""
 
 CODES = struct.Struct(">BB")
 """Least and greatest exit code."""
 
-MAX_LABEL = 160
-LABEL = Text(str, MAX_LABEL)
+LABEL = Text(str, 160)
 """What a step is called in a sentence about who broke the contract; trusted, and printable ASCII."""
 
 
@@ -165,7 +161,9 @@ class Follower:
         """A message of `role`, less what is no longer heard. Raises `Broken` before any of it may be passed on."""
         match untrusted:
             case Data(_, Stream.STDERR, payload):
-                self.complain(len(payload))
+                self._stderr -= len(payload)
+                if self._stderr < 0:
+                    raise self._broken(Role.SERVER, "wrote more to stderr than is allowed")
             case Data(call, stream, payload):
                 passed = self.say(role, payload)
                 return untrusted if passed is payload else Data(call, stream, passed)
@@ -189,17 +187,11 @@ class Follower:
                     raise self._broken(role, "spoke out of turn")
         return untrusted if at == len(untrusted) else untrusted[:at]
 
-    def complain(self, size: int) -> None:
-        """The server wrote that much to stderr."""
-        self._stderr -= size
-        if self._stderr < 0:
-            raise self._broken(Role.SERVER, "wrote more to stderr than is allowed")
-
     def end(self, role: Role) -> None:
         """The side will say no more (its stdin or stdout is at its end)."""
         side = self._sides[role]
         then = self._state.caller_ends if role is Role.CALLER else self._state.server_ends
-        if side.at == UNHEARD or self._end_run(role, side):
+        if self._end_run(role, side):
             return
         if then and not side.inside:
             self._enter(then)
@@ -211,8 +203,7 @@ class Follower:
     def exit(self, code: int) -> None:
         """The server ended with `code`."""
         side = self._sides[Role.SERVER]
-        if side.at != UNHEARD:
-            self._end_run(Role.SERVER, side)
+        self._end_run(Role.SERVER, side)
         if side.inside:
             raise self._broken(Role.SERVER, f"exited where there should be {self._expected(side)}")
         if not any(least <= code <= most for least, most in CODES.iter_unpack(self._state.codes)):
@@ -226,11 +217,10 @@ class Follower:
             number = int.from_bytes(side.held, "little" if value.little else "big")
             side.held.clear()
             side.numbers[value.register] = number
-            for least, most, then in RANGE.iter_unpack(value.ranges):
-                if least <= number <= most:
-                    self._go(role, then)
-                    return len(piece)
-            raise self._broken(role, f"said {number} for {value.label}, which is not allowed there")
+            places = [then for least, most, then in RANGE.iter_unpack(value.ranges) if least <= number <= most]
+            if not places:
+                raise self._broken(role, f"said {number} for {value.label}, which is not allowed there")
+            self._go(role, places[0])
         return len(piece)
 
     def _read_run(self, role: Role, side: _Side, run: Run, untrusted: Bytes, at: int) -> int:
@@ -251,12 +241,12 @@ class Follower:
         return size + (stop >= 0)
 
     def _end_run(self, role: Role, side: _Side) -> bool:
-        """Whether the side stands where its end of stream is what comes next."""
-        step = self._steps[side.at]
+        """Whether the side stands where its end of stream is what comes next, or is not heard."""
+        step = None if side.at == UNHEARD else self._steps[side.at]
         if isinstance(step, Run) and step.until == Until.EOF:
             self._go(role, step.next)
-            return True
-        return False
+            step = None
+        return step is None
 
     def _go(self, role: Role, place: int) -> None:
         """On to the step at `place`, or past it when it wants no bytes."""

@@ -39,8 +39,7 @@ def frame_pieces(message: "Message", seal: bytes = b"") -> tuple["Bytes", ...]:
     head = _HEAD.pack(message.TAG, length)
     if length <= SMALL:
         return (b"".join((head, *parts, seal)),)
-    pieces = b"".join((head, *parts[:-1])), parts[-1]
-    return (*pieces, seal) if seal else pieces
+    return b"".join((head, *parts[:-1])), parts[-1], seal
 
 
 class OutOfStep(WireError):
@@ -53,12 +52,8 @@ class FrameReader:
     def __init__(self, *, seal: bytes = b"", limit: int = MAX_PAYLOAD) -> None:
         self._seal = seal
         self._limit = limit
-        self._pending = bytearray()
-
-    @property
-    def pending(self) -> int:
-        """Bytes of an unfinished frame."""
-        return len(self._pending)
+        self.pending = bytearray()
+        """Of an unfinished frame."""
 
     def feed(self, untrusted: bytes | bytearray) -> "Iterator[tuple[int, memoryview]]":
         """The frames that `untrusted` completes. Take them all before feeding more.
@@ -67,12 +62,12 @@ class FrameReader:
         """
         view = memoryview(untrusted)
         try:
-            while self._pending and view:
-                missing = self._size(self._pending) - len(self._pending)
-                self._pending += view[:missing]
+            while self.pending and view:
+                missing = self._size(self.pending) - len(self.pending)
+                self.pending += view[:missing]
                 view = view[missing:]
-                if len(self._pending) == self._size(self._pending):
-                    frame, self._pending = self._pending, bytearray()
+                if len(self.pending) == self._size(self.pending):
+                    frame, self.pending = self.pending, bytearray()
                     yield from self.feed(frame)
             while len(view) >= HEADER and len(view) >= (size := self._size(view)):
                 end = size - len(self._seal)
@@ -81,7 +76,7 @@ class FrameReader:
                 payload, tag, view = view[HEADER:end], view[0], view[size:]
                 yield tag, payload
         finally:
-            self._pending += view
+            self.pending += view
 
     def _size(self, untrusted: "memoryview | bytearray") -> int:
         """Of the frame that begins there, all in all, as far as that can be told already."""

@@ -14,7 +14,7 @@ for one receiving side and knows only what the other side may send.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from enum import Flag
-from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, ClassVar, dataclass_transform, get_type_hints
 
 from bento.wire.errors import WireError
 
@@ -72,7 +72,10 @@ class Blob:
 
 
 class Text:
-    """Text as UTF-8 of at most `limit` bytes, handed to `parse`, which names it or raises `WireError`."""
+    """Text as UTF-8 of at most `limit` bytes, handed to `parse`, which names it or raises `WireError`.
+
+    What is not UTF-8 is U+FFFD to `parse`, which is in no name.
+    """
 
     def __init__(self, parse: Callable[[str], str], limit: int) -> None:
         self.parse = parse
@@ -83,11 +86,7 @@ class Text:
 
     def decode(self, untrusted: memoryview, at: int) -> tuple[str, int]:
         raw, end = self.blob.decode(untrusted, at)
-        try:
-            untrusted_text = raw.decode()
-        except UnicodeDecodeError:
-            raise WireError("text is not UTF-8") from None
-        return self.parse(untrusted_text), end
+        return self.parse(raw.decode(errors="replace")), end
 
 
 U8 = Number(1)
@@ -125,19 +124,16 @@ class Message:
         return [layout.encode(getattr(self, name)) for name, layout in self.LAYOUT]
 
 
-M = TypeVar("M", bound=Message)
-
-
 @dataclass_transform(frozen_default=True)
-def message(*, tag: int, sender: Sender) -> Callable[[type[M]], type[M]]:
+def message(*, tag: int, sender: Sender) -> Callable[[type[Any]], type[Any]]:
     """Declare a message: its class becomes a frozen, slotted dataclass, its layout is read from the annotations."""
 
-    def declare(cls: type[M]) -> type[M]:
+    def declare(cls: type[Any]) -> type[Any]:
         made = dataclass(frozen=True, slots=True)(cls)
         hints = get_type_hints(made, include_extras=True)
         made.TAG = tag
         made.SENDER = sender
-        made.LAYOUT = tuple((field.name, hints[field.name].__metadata__[0]) for field in fields(made))  # type: ignore[arg-type]  # made is a dataclass since two lines
+        made.LAYOUT = tuple((field.name, hints[field.name].__metadata__[0]) for field in fields(made))
         return made
 
     return declare

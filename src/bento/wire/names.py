@@ -6,7 +6,6 @@ Apart from them because no guest says these, and what a broker does not need is 
 import re
 
 from bento.wire.callnames import (
-    ADMIN,
     MAX_CALL_NAME,
     DomainName,
     DomainUuid,
@@ -35,6 +34,10 @@ __all__ = [
     "parse_called",
     "printable",
 ]
+
+
+ADMIN = DomainName("dom0")
+"""The admin domain: the host itself, where policy and state live (the field's name for it)."""
 
 
 def ascii_only(untrusted: str) -> str:

@@ -22,11 +22,11 @@ number 0, and its flow control is the socket's own, so `Window` never goes there
 Source of what a call carries, and of the exit codes: the field's qrexec.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Annotated
 
 from bento.wire.callnames import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
-from bento.wire.errors import WireError
 from bento.wire.layout import U8, U16, U32, U64, Blob, Bytes, Codec, Message, Number, Rest, Sender, Text, message
 
 MAX_DATA = 1 << 17
@@ -66,18 +66,12 @@ USER = Text(_user_or_none, 32)
 """What a call is made of, laid out alike wherever it passes; limits are bytes."""
 
 
-def _word(untrusted: str) -> str:
-    if not (untrusted.isascii() and untrusted.isprintable()):
-        raise WireError("text has characters that do not print")
-    return untrusted
-
-
 @message(tag=1, sender=Sender.HOST)
 class Identity(Message):
     """Who the guest is from now on. `seed` goes into its random pool first; `time` is nanoseconds since 1970, UTC."""
 
     name: Annotated[DomainName, DOMAIN]
-    klass: Annotated[str, Text(_word, 31)]
+    klass: Annotated[str, Text(str, 31)]
     seed: Annotated[bytes, Blob(32, exact=True)]
     time: Annotated[int, U64]
 
@@ -113,61 +107,60 @@ class Ask(Message):
     target: Annotated[TargetName, TARGET]
 
 
-@message(tag=5, sender=Sender.HOST)
-class Accepted(Message):
+@dataclass(frozen=True, slots=True)
+class OfCall(Message):
+    """What is said of a call that has begun."""
+
     call: Annotated[int, U32]
+
+
+@message(tag=5, sender=Sender.HOST)
+class Accepted(OfCall):
+    """The call may be."""
 
 
 @message(tag=6, sender=Sender.HOST)
-class Refused(Message):
+class Refused(OfCall):
     """The call will not be. The guest learns a code; the reason is in the host's journal."""
 
-    call: Annotated[int, U32]
     code: Annotated[int, U8]
 
 
 @message(tag=7, sender=Sender.BOTH)
-class Data(Message):
-    call: Annotated[int, U32]
+class Data(OfCall):
     stream: Annotated[int, STREAM]
     payload: Annotated[Bytes, Rest(MAX_DATA)]
 
 
 @message(tag=8, sender=Sender.BOTH)
-class Eof(Message):
-    call: Annotated[int, U32]
+class Eof(OfCall):
     stream: Annotated[int, STREAM]
 
 
 @message(tag=9, sender=Sender.BOTH)
-class Exit(Message):
+class Exit(OfCall):
     """The service ended with `code`; nothing more comes from it. The call is over."""
 
-    call: Annotated[int, U32]
     code: Annotated[int, U8]
 
 
 @message(tag=10, sender=Sender.BOTH)
-class Drop(Message):
+class Drop(OfCall):
     """The sender's end of the call is gone; the call is over."""
-
-    call: Annotated[int, U32]
 
 
 @message(tag=11, sender=Sender.BOTH)
-class Window(Message):
+class Window(OfCall):
     """The sender can take `size` bytes more of `stream`."""
 
-    call: Annotated[int, U32]
     stream: Annotated[int, STREAM]
     size: Annotated[int, Number(4, limit=WINDOW)]
 
 
 @message(tag=12, sender=Sender.HOST)
-class Resize(Message):
+class Resize(OfCall):
     """The caller's terminal has a new size."""
 
-    call: Annotated[int, U32]
     rows: Annotated[int, U16]
     columns: Annotated[int, U16]
 
@@ -178,9 +171,6 @@ class Shutdown(Message):
 
 
 MESSAGES = (Identity, Ready, Serve, Ask, Accepted, Refused, Data, Eof, Exit, Drop, Window, Resize, Shutdown)
-
-OfCall = Accepted | Refused | Data | Eof | Exit | Drop | Window | Resize
-"""What is said of a call that has begun."""
 
 ENDS = (Refused, Exit, Drop)
 """After one of these, by either side, the call is over."""

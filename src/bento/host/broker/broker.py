@@ -45,7 +45,7 @@ class Broker:
                 self._console.turn()
                 self._control.flush()
                 if self._ended is None:
-                    self._channel.flush()
+                    self._channel.line.flush()
         except ManagerGone:
             return  # and so is every call: a new manager starts new brokers
         self._control.tell(self._ended)
@@ -103,7 +103,7 @@ class Broker:
         self._deadline = monotonic() + LINGER
         self._desk.end()
         self._console.close()
-        self._channel.close()
+        self._channel.line.close()
 
 
 class ManagerGone(Exception):

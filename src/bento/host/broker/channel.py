@@ -23,7 +23,7 @@ BACKLOG = 1 << 22
 
 class Channel:
     def __init__(self, line: Line) -> None:
-        self._line = line
+        self.line = line
         self._seal = b""
         """Empty until the guest is greeted."""
         self._hunter: AnswerHunter | None = None
@@ -37,20 +37,20 @@ class Channel:
         self._hunter = AnswerHunter(nonce)
         self._seal = seal_of(nonce)
         self._reader = FrameReader(seal=self._seal)
-        self._line.put(greeting(nonce, first=first))
+        self.line.put(greeting(nonce, first=first))
 
     @property
     def room(self) -> bool:
-        return self._line.unsent < ROOM
+        return self.line.unsent < ROOM
 
     @property
     def audible(self) -> bool:
         """Something may be there to receive, and it may be received now."""
-        return self._line.readable and self._line.unsent < BACKLOG if self._seal else self._line.hung_up
+        return self.line.readable and self.line.unsent < BACKLOG if self._seal else self.line.hung_up
 
     def receive(self) -> Iterator[Message]:
         """What one read gives. `EOFError`: the machine is gone. `WireError` (or `OutOfStep`): what is not allowed."""
-        untrusted = self._line.read() if self._seal else b""
+        untrusted = self.line.read() if self._seal else b""
         if untrusted == b"":
             raise EOFError
         if untrusted and self._hunter:
@@ -68,10 +68,4 @@ class Channel:
             yield message
 
     def say(self, message: Message) -> None:
-        self._line.put(*frame_pieces(message, self._seal))
-
-    def flush(self) -> None:
-        self._line.flush()
-
-    def close(self) -> None:
-        self._line.close()
+        self.line.put(*frame_pieces(message, self._seal))

@@ -7,7 +7,6 @@ allows; what waits stays bytes. The peer is believed no more than a guest.
 """
 
 import socket
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from bento.host.broker.loop import Line, Loop
@@ -15,10 +14,7 @@ from bento.wire.calls import Call
 from bento.wire.contract import Follower
 from bento.wire.frames import FrameReader, frame_pieces
 from bento.wire.layout import Bytes, Message
-from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Role
-
-BOUNDLESS = 1 << 64
-"""As a window: a leg's flow control is the socket's own."""
+from bento.wire.rpc import FROM_CALLER, FROM_SERVER, MAX_DATA, Data, Eof, Exit, Role, Stream
 
 
 class Leg:
@@ -33,7 +29,7 @@ class Leg:
         self.closed = False
         self.line = Line(loop, sock, lambda: wake(self))
         self._codec = FROM_CALLER if guest is Role.SERVER else FROM_SERVER
-        self._peer = Call(guest, receivable=defaultdict(lambda: BOUNDLESS))
+        self._peer = Call(guest, receivable=dict.fromkeys(Stream, 1 << 64))  # the socket itself keeps the flow
         self._reader = FrameReader()
         self._frames: Iterator[tuple[int, memoryview]] = iter(())
         self._waiting: dict[int, Bytes | bytearray] = {}
@@ -55,7 +51,7 @@ class Leg:
             if untrusted is None:
                 return None
             if not untrusted:
-                raise EOFError
+                raise EOFError("the caller is gone")
             self._frames = self._reader.feed(untrusted)
         message = self._codec.decode(*frame)
         self._peer.hear(message)
@@ -65,20 +61,19 @@ class Leg:
 
     def put(self, untrusted: Data | Eof) -> None:
         """Something the guest said, judged and within its window."""
+        waiting = self._waiting.get(untrusted.stream)
         if isinstance(untrusted, Eof):
             self._ending.append(Eof(0, untrusted.stream))
-        elif (waiting := self._waiting.get(untrusted.stream)) is None:
-            if untrusted.payload:
-                self._waiting[untrusted.stream] = untrusted.payload
-        else:
+        elif isinstance(waiting, bytearray):
             # Many small ones become few large ones, in time that grows with the bytes and not with their square.
-            if not isinstance(waiting, bytearray):
-                waiting = self._waiting[untrusted.stream] = bytearray(waiting)
             waiting += untrusted.payload
+        elif untrusted.payload:
+            self._waiting[untrusted.stream] = bytearray(waiting) + untrusted.payload if waiting else untrusted.payload
 
-    def finish(self, code: int) -> None:
-        """The server ended with `code`: the peer gets what waits, then that."""
+    def finish(self, code: int, fault: str) -> None:
+        """The server ended with `code`: the peer gets what waits, then that. `fault`: it is to blame for how."""
         self.finishing = True
+        self.fault = (Role.SERVER, fault) if fault else self.fault
         self._ending.append(Exit(0, code))
 
     @property
@@ -106,11 +101,7 @@ class Leg:
 
     def _next_data(self) -> Data:
         stream = next(iter(self._waiting))
-        waiting = self._waiting.pop(stream)
-        if isinstance(waiting, bytearray) and len(waiting) > MAX_DATA:
-            payload: Bytes = bytes(memoryview(waiting)[:MAX_DATA])
-            del waiting[:MAX_DATA]
-            self._waiting[stream] = waiting  # behind the others: a torrent on one stream does not hold back another
-        else:
-            payload = memoryview(waiting)
-        return Data(0, stream, payload)
+        waiting = memoryview(self._waiting.pop(stream))
+        if len(waiting) > MAX_DATA:  # behind the others: a torrent on one stream does not hold back another
+            self._waiting[stream] = waiting[MAX_DATA:]
+        return Data(0, stream, waiting[:MAX_DATA])

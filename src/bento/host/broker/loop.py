@@ -53,7 +53,7 @@ class Loop:
 class Line:
     """A stream socket. `wake` is called with each event's note, to schedule whoever owns the line."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, wake: Callable[[], None] | None = None) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, wake: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
         self._sock = sock
         self._wake = wake
@@ -108,12 +108,9 @@ class Line:
             self._out[0] = memoryview(self._out[0])[sent:]
 
     def _note(self, events: int) -> None:
-        if events & ~EPOLLOUT:
-            self.readable = True
-        if events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP):
-            self.hung_up = True
+        self.readable |= bool(events & ~EPOLLOUT)
+        self.hung_up |= bool(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
         if self._stuck and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
             self._stuck = False
             self._loop.watch_writing(self.fd, False)
-        if self._wake:
-            self._wake()
+        self._wake()

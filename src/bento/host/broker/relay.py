@@ -111,14 +111,10 @@ class Relay:
     def _finish(self, call: int, code: int, fault: str = "") -> None:
         """The guest ended the call: its caller, if the guest was the server, gets all that waits, then `code`."""
         leg = self._legs.pop(call, None)
-        if leg is None:
-            return
-        if leg.guest is Role.SERVER:
-            if fault:
-                leg.fault = Role.SERVER, fault
-            leg.finish(code)
+        if leg and leg.guest is Role.SERVER:
+            leg.finish(code, fault)
             self._stirred.append(leg)
-        else:
+        elif leg:
             self._close(leg)
 
     # From the legs
@@ -153,10 +149,7 @@ class Relay:
         while budget > 0:
             try:
                 message = leg.held or leg.receive()
-            except EOFError:
-                self._drop(leg, "the caller is gone")
-                return
-            except WireError as error:  # this call is over, and no other
+            except (EOFError, WireError) as error:  # this call is over, and no other
                 self._drop(leg, str(error))
                 return
             match message:

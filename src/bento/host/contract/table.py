@@ -23,8 +23,7 @@ from bento.host.contract.language import (
 from bento.host.model.fault import Fault
 from bento.wire.contract import (
     CODES,
-    ENDLESS,
-    MAX_LABEL,
+    LABEL,
     RANGE,
     SILENT,
     START,
@@ -40,8 +39,11 @@ from bento.wire.contract import State as Place
 from bento.wire.control import MAX_CONTRACT
 from bento.wire.errors import WireError
 from bento.wire.frames import encode_frame
-from bento.wire.layout import U8, Message
+from bento.wire.layout import U8, U64, Message
 from bento.wire.rpc import Role
+
+ENDLESS = U64.limit
+"""As a limit: none."""
 
 Head = tuple[Says, int]
 """A message that may be under way, and which of its fields comes next."""
@@ -195,4 +197,4 @@ def _label(named: tuple[tuple[Says, str], ...]) -> str:
     """Such as `size of file or link`."""
     fields = "/".join(dict.fromkeys(name for _, name in named))
     messages = " or ".join(dict.fromkeys(says.message for says, _ in named))
-    return f"{fields} of {messages}"[:MAX_LABEL]
+    return f"{fields} of {messages}"[: LABEL.blob.limit]
