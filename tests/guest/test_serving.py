@@ -208,6 +208,17 @@ def test_the_most_calls_at_once_are_all_served(host: Host) -> None:
         assert host.finish(call).outcome == (b"%d" % number, b"", 0)
 
 
+def test_a_call_that_is_dropped_before_its_turn_starts_nothing(running: Agent, host: Host) -> None:
+    running.service("test.Touch", 'touch "$HOME/touched"')
+    dropped = [host.serve("test.Touch") for _ in range(10)]
+    for call in dropped:
+        host.drop(call)
+    host.settle()
+    assert not (running.root / "home/touched").exists()
+    assert host.run("test.Touch").code == 0
+    assert (running.root / "home/touched").exists()
+
+
 def test_a_dropped_call_hangs_up_on_the_whole_group(host: Host, marks: Marks) -> None:
     mark = f"trap 'echo $$ >{marks.path}; exit' HUP"
     script = f"{mark}; ({mark}; sleep 1000 & echo ready; wait) & wait"

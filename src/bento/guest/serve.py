@@ -20,8 +20,13 @@ from bento.wire.rpc import Data, Drop, Exit, ExitCode, OfCall, Serve, Stream
 
 
 def serve(loop: Loop, place: Place, talk: Talk, call: Serve) -> None:
-    """Begin to serve; `WireError` if the host may not begin this call."""
-    Beginning(loop, place, talk, call).begin()
+    """Begin to serve; `WireError` if the host may not begin this call.
+
+    Not before everything is heard that has come: callers that die in great numbers shall not have a program started
+    for each, which the calls of others would wait for.
+    """
+    beginning = Beginning(loop, place, talk, call)
+    loop.after_this_round(beginning.begin)
 
 
 class Beginning:
@@ -36,9 +41,12 @@ class Beginning:
         self._input = bytearray()
         self._others: dict[type[OfCall], OfCall] = {}
         self._pending: session.Waiting | Connecting | None = None
+        self._over = False
         talk.admit(call, self)
 
     def begin(self) -> None:
+        if self._over:
+            return
         call = self._call
         try:
             self._settings = lookup.settings(self._place.settings, call.service, call.argument)
@@ -59,6 +67,7 @@ class Beginning:
                 self._others[type(message)] = message  # of each kind the last: only the caller's window is bounded
 
     def end(self) -> None:
+        self._over = True
         if self._pending is not None:
             self._pending.end()
 

@@ -162,8 +162,6 @@ class Follower:
         match untrusted:
             case Data(_, Stream.STDERR, payload):
                 self._stderr -= len(payload)
-                if self._stderr < 0:
-                    raise self._broken(Role.SERVER, "wrote more to stderr than is allowed")
             case Data(call, stream, payload):
                 passed = self.say(role, payload)
                 return untrusted if passed is payload else Data(call, stream, passed)
@@ -171,6 +169,8 @@ class Follower:
                 self.exit(code)
             case Eof(_, stream) if stream != Stream.STDERR:
                 self.end(role)
+        if self._stderr < 0:
+            raise self._broken(Role.SERVER, "wrote more to stderr than is allowed")
         return untrusted
 
     def say(self, role: Role, untrusted: Bytes) -> Bytes:

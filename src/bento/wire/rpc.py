@@ -68,10 +68,13 @@ USER = Text(_user_or_none, 32)
 
 @message(tag=1, sender=Sender.HOST)
 class Identity(Message):
-    """Who the guest is from now on. `seed` goes into its random pool first; `time` is nanoseconds since 1970, UTC."""
+    """Who the guest is from now on. `seed` goes into its random pool first; `time` is nanoseconds since 1970, UTC.
+
+    Its class has to be spelled as a domain may be.
+    """
 
     name: Annotated[DomainName, DOMAIN]
-    klass: Annotated[str, Text(str, 31)]
+    klass: Annotated[str, DOMAIN]
     seed: Annotated[bytes, Blob(32, exact=True)]
     time: Annotated[int, U64]
 

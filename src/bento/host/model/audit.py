@@ -143,6 +143,9 @@ class Head:
 START = Head(0, GENESIS)
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """`entry` as what follows `before` in a chain."""
@@ -155,9 +158,9 @@ class Line:
         return self.before.count + 1
 
     def encode(self) -> bytes:
-        said = {field.name: getattr(self.entry, field.name) for field in fields(self.entry)}
+        said = {name: getattr(self.entry, name) for name in self.entry.__match_args__}
         chained = {"kind": KIND[type(self.entry)], "number": self.number, "before": self.before.hash}
-        text = json.dumps({**said, **chained}, sort_keys=True, separators=(",", ":")).encode()
+        text = _JSON.encode({**said, **chained}).encode()
         return b"%s %s\n" % (sha256(text).hexdigest().encode(), text)
 
 
