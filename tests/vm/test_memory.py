@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bento.host.model.machine import GuestMemory
+from bento.host.model.memory import left_to
 from bento.host.ports.hypervisor import Machine
-from tests.contracts.machines import World, shell, world_of
+from tests.contracts.machines import World, shell, until_left, world_of
 
 pytestmark = pytest.mark.vm
 
@@ -36,6 +38,27 @@ def test_memory_that_a_guest_frees_comes_back_to_the_host(world: World, giving: 
         assert shell(host, "rm /dev/shm/filled").code == 0
         world.run(until_below(giving, full - FREED))
         assert shell(host, "echo still here").stdout == b"still here\n"
+
+
+def test_an_idle_guest_is_left_what_it_uses_and_gets_all_of_it_back(world: World, giving: Machine) -> None:
+    with world.host(giving) as host:
+        # What it has read it keeps, until somebody else wants the room.
+        assert shell(host, "cat /usr/bin/* /usr/lib/*/* >/dev/null 2>&1; true").code == 0
+        guest = world.run(until_it_says(giving))
+        left = left_to(guest)
+        assert left is not None
+        world.run(giving.ask_for_memory(left))
+        world.run(until_left(giving, left))
+        assert shell(host, "echo still here").stdout == b"still here\n"
+        world.run(giving.ask_for_memory(None))
+        world.run(until_left(giving, guest.actual))
+        assert shell(host, "head -c 160M /dev/urandom >/dev/shm/filled && rm /dev/shm/filled").code == 0
+
+
+async def until_it_says(machine: Machine) -> GuestMemory:
+    while (guest := await machine.guest_memory()) is None or guest.untrusted_available is None:  # noqa: ASYNC110  # nothing tells
+        await asyncio.sleep(0.1)
+    return guest
 
 
 async def until_below(machine: Machine, count: int) -> None:
