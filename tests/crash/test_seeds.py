@@ -12,11 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bento.host.manager.seeds import FILES, MANIFEST
 from tests.crash.invariants import check, eventually
 from tests.crash.story import NO_ANSWER
 from tests.host.manager.home import Failed, Home, new_home
-from tests.host.manager.test_seeds import current, went_on
+from tests.host.manager.test_seeds import bases, seeds, went_on
 
 STEPS = (
     *("mkdir", "create_volume", "clone_volume", "launch", "listens", "save", "kill_machine", "chmod", "fsync"),
@@ -25,6 +24,7 @@ STEPS = (
 KILLED = ("listens", "save", "kill_machine", "spawn_broker", "put", "rename")
 """Where the machine is killed under the manager's hands."""
 
+FILES = {"manifest.json", "memory", "state", "private.img", "volatile.img"}
 SAMPLE = 10
 
 
@@ -76,19 +76,21 @@ def none_is_left(home: Home) -> None:
 
 
 def settled(home: Home) -> None:
-    """There is one seed, of today."""
-    row = current(home)
-    names = {path.name for path in (home.path / "seeds").iterdir() if not path.name.startswith("used-")}
-    if row["key"] is None:
+    """The seeds there are are of today, and one is of the disposable template; nothing else lies there."""
+    rows = seeds(home)
+    names = {path.name for path in (home.path / "seeds").iterdir() if path.is_dir()}
+    if "base" not in bases(home):
         home.ask("admin.vm.tag.Set", "base", "touched")  # news: what failed is tried again
-    assert names == {row["key"]}, "one seed"
+    assert all(row["current"] for row in rows)
+    assert names == {row["key"] for row in rows}
+    assert [row["base"] for row in rows].count("base") == 1
 
 
 def check_all(home: Home) -> None:
     """What must hold whatever was killed."""
     eventually(lambda: settled(home))
-    kept = home.path / "seeds" / str(current(home)["key"])
-    assert {path.name for path in kept.iterdir()} == {*FILES, MANIFEST}
+    (key,) = (str(row["key"]) for row in seeds(home) if row["base"] == "base")
+    assert {path.name for path in (home.path / "seeds" / key).iterdir()} == FILES
     none_is_left(home)
     name = home.ask("admin.vm.CreateDisposable", "base")
     home.start(name)
