@@ -26,6 +26,7 @@ from bento.host.manager import server
 from bento.host.manager.admission import Admission
 from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import Nursery
+from bento.host.manager.burials import Burials
 from bento.host.manager.calls import Calls
 from bento.host.manager.channels import Channels
 from bento.host.manager.consent import Consent
@@ -36,6 +37,7 @@ from bento.host.manager.grants import Grants
 from bento.host.manager.invariants import Invariants
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.journals import Journals
+from bento.host.manager.launches import Launches
 from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
@@ -185,17 +187,34 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             end=end,
             events=events,
         )
-        lifecycle = Lifecycle(
-            inventory=inventory,
-            places=places,
+        admission = Admission(drivers.memory, pressure)
+        launches = Launches(
             hypervisor=drivers.hypervisor,
             machines=machines,
             channels=channels,
-            journals=journals,
-            templates=templates,
             seeds=seeds,
             suspension=suspension,
-            admission=Admission(drivers.memory, pressure),
+            admission=admission,
+        )
+        burials = Burials(
+            inventory=inventory,
+            places=places,
+            machines=machines,
+            journals=journals,
+            templates=templates,
+            suspension=suspension,
+            events=events,
+        )
+        lifecycle = Lifecycle(
+            inventory=inventory,
+            places=places,
+            machines=machines,
+            channels=channels,
+            templates=templates,
+            suspension=suspension,
+            admission=admission,
+            launches=launches,
+            burials=burials,
             events=events,
         )
         disposables = Disposables(inventory, places, events)

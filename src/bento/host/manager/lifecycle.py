@@ -1,8 +1,8 @@
 """Start, shutdown, kill, pause: what a domain's power goes through.
 
 `start` is a list of steps on one `AsyncExitStack`; each registers its undo
-beside its do, so a start that fails anywhere leaves nothing. A started domain
-has one keeper task, which holds its channel up (`channels.py`) and buries it
+beside its do, so a start that fails anywhere leaves nothing. The machine comes from `launches.py`. A started domain
+has one keeper task, which holds its channel up (`channels.py`) and has it buried (`burials.py`)
 when its machine is gone, whoever ended it. What is legal when stands in `model.domain.TRANSITIONS`.
 """
 
@@ -18,24 +18,24 @@ from functools import partial
 
 from bento.host.manager.admission import Admission
 from bento.host.manager.brokers import Broker, End
+from bento.host.manager.burials import Burials
 from bento.host.manager.channels import Channels
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
-from bento.host.manager.journals import Journals
+from bento.host.manager.launches import Launches
 from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
 from bento.host.manager.passage import Progress
 from bento.host.manager.places import Places
 from bento.host.manager.properties import number
 from bento.host.manager.reports import Reports
-from bento.host.manager.seeds import Seed, Seeds
 from bento.host.manager.suspension import Suspension, how_it_goes_on, is_suspended
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
-from bento.host.model.errors import BentoError, Conflict, Exhausted, Refused, Silent, Unavailable
-from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
+from bento.host.model.errors import BentoError, Conflict, Refused, Unavailable
+from bento.host.model.inventory import DomainRecord, Phase, Run
 from bento.host.model.machine import MachineState
-from bento.host.ports.hypervisor import Hypervisor, Machine
+from bento.host.ports.hypervisor import Machine
 from bento.wire.names import DomainName
 
 log = logging.getLogger(__name__)
@@ -49,27 +49,25 @@ class Lifecycle:
         *,
         inventory: Inventory,
         places: Places,
-        hypervisor: Hypervisor,
         machines: Machines,
         channels: Channels,
-        journals: Journals,
         templates: Templates,
-        seeds: Seeds,
         suspension: Suspension,
         admission: Admission,
+        launches: Launches,
+        burials: Burials,
         events: Events,
     ) -> None:
         self._inventory = inventory
         self._places = places
-        self._hypervisor = hypervisor
         self._machines = machines
         self._channels = channels
-        self._journals = journals
         self._templates = templates
-        self._seeds = seeds
-        self._admission = admission
-        self._events = events
         self._suspension = suspension
+        self._admission = admission
+        self._launches = launches
+        self._burials = burials
+        self._events = events
         self._live: dict[DomainName, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports = Reports()
@@ -185,7 +183,8 @@ class Lifecycle:
         elif self.state(name) is PowerState.HALTED:
             raise Conflict(f"'{name}' does not run", actual=PowerState.HALTED, required=PowerState.RUNNING)
         if self.state(name) is PowerState.SUSPENDED:
-            await self._throw_away(name)
+            await self._burials.throw_away(self._inventory.get(name))
+            self._events.tell(name, "domain-shutdown")
 
     def discard(self, name: DomainName) -> None:
         """Have a disposable end and be gone, whether it runs, starts, or was never started."""
@@ -260,14 +259,14 @@ class Lifecycle:
                 version = self._templates.version_for(record)
                 run = Run(Phase.STARTING, version.number, time.time())
                 self._inventory.change(name, run=run)
-                undo.callback(self._end_run, record)
+                undo.callback(self._burials.end_run, record)
 
                 run_dir = self._places.machine(live.uuid)
                 undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
                 run_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
 
                 undo.push_async_callback(self._machines.take_away, record)
-                serving = await self._boot_until_answered(live, record, version, undo)
+                serving = await self._launches.until_answered(live, record, version, undo)
 
                 seconds = time.monotonic() - began
                 phase = Phase.FOR_CALL if live.for_call else Phase.RUNNING
@@ -303,59 +302,10 @@ class Lifecycle:
         if failure:
             raise failure
 
-    async def _boot_until_answered(
-        self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack
-    ) -> asyncio.Task[End]:
-        """A machine whose agent has answered, and its broker's life; `undo` ends both."""
-        if not live.fresh and (seed := await self._seeds.take(record)):
-            try:
-                async with self._admission.admitted(record, forked=True):
-                    return await self._boot(live, record, version, undo, seed)
-            except Exhausted:
-                raise  # a boot would take more of it
-            except Unavailable as error:
-                if live.unwanted.is_set():
-                    raise
-                log.warning("%s; it is started without a seed", error)
-                self._seeds.distrust(seed)
-        while True:
-            try:
-                async with self._admission.admitted(record, forked=False):
-                    serving = await self._boot(live, record, version, undo)
-            except Silent as silent:
-                if not self._hypervisor.was_silent(live.uuid):
-                    raise
-                log.warning("%s; it is started once more in another way", silent)
-            else:
-                self._hypervisor.answered(live.uuid)
-                return serving
-
-    async def _boot(
-        self,
-        live: Live,
-        record: DomainRecord,
-        version: TemplateVersion,
-        undo: AsyncExitStack,
-        seed: Seed | None = None,
-    ) -> asyncio.Task[End]:
-        """One try; raises `Silent` when the agent does not answer."""
-        async with AsyncExitStack() as attempt:
-            with self._machines.base_at_rest(record):
-                spec = await self._machines.prepare(record, version, seed)
-                self._suspension.note(spec)
-                # Whatever machine of this domain is left from a crash was reaped at recovery.
-                live.machine = await self._hypervisor.launch(spec)
-            attempt.push_async_callback(live.machine.kill)
-            serving = await self._channels.attach(live, first=True)
-            attempt.callback(serving.cancel)
-            await self._channels.answered(live, serving)
-            await undo.enter_async_context(attempt.pop_all())
-        return serving
-
     # How it is kept, and how it ends.
 
     async def _keep(self, live: Live, serving: asyncio.Task[End] | None) -> None:
-        """Hold the broker up until the machine is gone; then bury it."""
+        """Hold the broker up until the machine is gone; then have it buried, and say so."""
         assert live.machine
         gone = asyncio.create_task(live.machine.wait())
         try:
@@ -368,7 +318,12 @@ class Lifecycle:
             gone.cancel()
         live.gone.set()
         live.tell()
-        await self._bury(live)
+        try:
+            await self._burials.bury(live)
+        finally:
+            self._forget(live, Step.REST if live.saved else Step.GONE)
+        log.info("%s is %s", live.name, "suspended" if live.saved else "halted")
+        self._events.tell(live.name, "domain-suspended" if live.saved else "domain-shutdown")
 
     async def _shut_down(self, live: Live, broker: Broker) -> None:
         name, record, seconds = live.name, self._inventory.get(live.name), self._number(live, "shutdown_timeout")
@@ -400,55 +355,11 @@ class Lifecycle:
         self._events.tell(live.name, "domain-shutdown-failed", reason=str(error))
         return error
 
-    async def _bury(self, live: Live) -> None:
-        """Its machine is gone: commit what a template packed, take away what a run leaves, say so."""
-        name = live.name
-        if live.saved:
-            shutil.rmtree(self._places.machine(live.uuid), ignore_errors=True)
-            self._forget(live, Step.REST)
-            log.info("%s is suspended", name)
-            self._events.tell(name, "domain-suspended")
-            return
-        try:
-            if live.packed:
-                await self._templates.commit(self._inventory.get(name))
-        except (BentoError, OSError) as error:
-            log.error("the changes of %s are no version: %s", name, error)
-            again = f"'bento start {name}' and 'bento shutdown {name}' try again"
-            live.failure = Unavailable(f"'{name}' is halted, but its changes are no version yet: {error}; {again}")
-        try:
-            await self._machines.take_away(self._inventory.get(name))
-            shutil.rmtree(self._places.machine(live.uuid), ignore_errors=True)
-            self._end_run(self._inventory.get(name))
-            await self._templates.sweep()
-        except (BentoError, OSError) as error:
-            log.error("%s is halted, but not all that it left could be taken away: %s", name, error)
-        finally:
-            self._forget(live)
-        log.info("%s is halted", name)
-        self._events.tell(name, "domain-shutdown")
-
     async def _discard(self, name: DomainName) -> None:
         if name in self._live:
             await self.kill(name)
         elif name in self._inventory:
-            self._end_run(self._inventory.get(name))
-
-    async def _throw_away(self, name: DomainName) -> None:
-        """What a suspended domain was saved as, and with that its run."""
-        record = self._inventory.get(name)
-        with self._inventory.hold(name, "is being ended"):
-            self._suspension.discard(record)
-            await self._machines.take_away(record)
-            self._end_run(record)
-            await self._templates.sweep()
-        self._events.tell(name, "domain-shutdown")
-
-    def _end_run(self, record: DomainRecord) -> None:
-        if self._inventory.ended(record.name):
-            shutil.rmtree(self._places.domain(record.domain.uuid), ignore_errors=True)
-            self._journals.forget(record.domain.uuid)
-            self._events.tell("", "domain-delete", vm=record.name)
+            self._burials.end_run(self._inventory.get(name))
 
     def _forget(self, live: Live, step: Step = Step.GONE) -> None:
         live.move(step)
