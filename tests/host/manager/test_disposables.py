@@ -19,7 +19,7 @@ from bento.host.model.inventory import DomainRecord
 from bento.wire import home
 from bento.wire.admin import Fault
 from bento.wire.names import DomainName, LabelName
-from bento.wire.rpc import ExitCode
+from bento.wire.rpc import MAX_DATA, ExitCode
 from bento.wire.vmexec import encode_command
 from tests.host.manager.home import TREE, Home, end_process
 
@@ -404,8 +404,10 @@ def test_the_persons_ends_with_a_manager_that_is_killed(based: Home, moment: str
 
 @pytest.mark.parametrize("whose", ["the disposable", "random", "everybody"])
 def test_it_ends_with_a_broker_that_dies(random: Home, whose: str) -> None:
-    with random.events() as events, random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}"):
+    with random.events() as events, random.call("random", f"qubes.VMExec+{encode_command(CALL_AND_WAIT)}") as leg:
         name = events.until("domain-start")[-1].subject
+        leg.write(b"?")
+        assert leg.sock.recv(MAX_DATA)  # so the call is there: one that is not yet waits for the next broker
         match whose:
             case "the disposable":
                 end_process(random.broker_pid(name))
