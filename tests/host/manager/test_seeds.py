@@ -82,6 +82,33 @@ def test_a_seed_outlives_its_manager(based: Home) -> None:
     assert went_on(based, disposable(based))
 
 
+def into_memory(home: Home) -> int:
+    """How often a seed was put into memory ahead of its use, as the log of the pretended hypervisor tells."""
+    return home.log().count("is kept in memory")
+
+
+def test_a_seed_is_in_memory_before_it_is_used(based: Home) -> None:
+    eventually(lambda: into_memory(based) == 1)
+    again(based)
+    eventually(lambda: into_memory(based) == 2)
+    assert went_on(based, disposable(based))
+    assert into_memory(based) == 2
+
+
+def test_no_seed_is_put_into_memory_while_there_is_little(based: Home, tmp_path: Path) -> None:
+    eventually(lambda: into_memory(based) == 1)
+    memory = tmp_path / "memory"
+    memory.write_text(json.dumps({"total": 8 << 30, "available": 1000 << 20, "pressure": 0.0}))
+    again(based, BENTO_TEST_MEMORY=str(memory))
+    assert went_on(based, disposable(based))
+    assert into_memory(based) == 1
+    changed = tmp_path / "changed"
+    changed.write_text(json.dumps({"total": 8 << 30, "available": 4 << 30, "pressure": 0.0}))
+    changed.rename(memory)
+    based.create("news")
+    eventually(lambda: into_memory(based) == 2)
+
+
 @pytest.mark.parametrize("change", ["memory", "vcpus", "run", "template", "kernel command line"])
 def test_a_seed_that_is_out_of_date_is_replaced(based: Home, change: str) -> None:
     (before,) = seeds(based)

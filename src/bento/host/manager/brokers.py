@@ -7,6 +7,7 @@ is known from the socket it came by.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -283,6 +284,13 @@ class Nursery:
         self._packets: Packets | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Start it ahead of its first need. A failure is for who needs it to tell."""
+        async with self._turn:
+            if not self._packets:
+                with contextlib.suppress(Unavailable):
+                    await self._start()
 
     async def spawn(self, domain: Domain, channel: socket.socket, console: socket.socket, journal: int) -> Broker:
         """A broker for `domain`; takes the two sockets over, and the open file that its console goes to.

@@ -251,6 +251,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             working = {asyncio.create_task(work) for work in works}
             _tell(ready_fd, "ready")
             log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)
+            await nursery.begin()
             await asyncio.wait({*working, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
         # From here on nobody is accepted: who comes now starts the next manager, which waits for the lock.
         for work in working:

@@ -7,7 +7,7 @@ a while, which disposables need not take.
 A seed is a directory that never changes once it has its name, which is a digest of everything it depends on: another
 template version, another word in the disposable template's volume, another QEMU, and the name is another one. So a
 stale seed is not found, and one that is found was finished. It is read against its own digest once before its first
-use. It is nobody yet: what makes one machine differ from another comes to it with its identity, after the fork.
+use, mostly ahead of it, and then lies in memory while there is enough of it. It is nobody yet: what makes one machine differ from another comes to it with its identity, after the fork.
 
 Seeds are made in the background, whenever something changed, and only ever save time: without one a domain boots.
 """
@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -120,6 +120,9 @@ class Seeds:
         self._memory = memory
         self._sound: set[str] = set()
         """Keys of seeds that were read against their digest by this manager."""
+        self._reading = asyncio.Lock()
+        self._ready: dict[str, int] = {}
+        """Those that were put into memory ahead, by key: their bytes."""
         self._failed: Counter[str] = Counter()
         """By key: how often no seed could be made, or one did not answer."""
         self._sizes: dict[str, int] = {}
@@ -161,7 +164,7 @@ class Seeds:
         used = {record.domain.template for record in self._inventory if record.run}
         for seed in self.kept():
             if seed.base not in used:
-                self._hypervisor.forget(seed.image)
+                self._rest(seed.directory)
 
     def key(self, base: DomainRecord, kind: Kind, *, shape: DomainRecord | None = None) -> str:
         """The digest of all that a seed depends on, in hex. `shape`: a domain of whose size it is to be, else `base`.
@@ -209,7 +212,7 @@ class Seeds:
             copied = kind is Kind.DISPOSABLES and base.run
             if self._failed[key] >= TRIES or copied or (self._places.seeds / key).exists():
                 continue
-            if any(record.run and record.run.phase is Phase.STARTING for record in self._inventory):
+            if self._somebody_starts():
                 break  # there will be news of how that went
             since = time.time() - self._last_used(base, kind)
             if kind is Kind.APPS and 0 <= since < QUIET_SECONDS:
@@ -225,6 +228,8 @@ class Seeds:
             except (BentoError, OSError) as error:
                 self._failed[key] += 1
                 log.warning("no seed for %s of %s: %s", kind, _of(base, kind), error)
+        if not self._somebody_starts():
+            await self._make_ready(wanted)
         return patience
 
     def _tidy(self, wanted: Container[str]) -> None:
@@ -236,6 +241,9 @@ class Seeds:
                     self._remove(path)
             elif path not in marks:
                 path.unlink()
+
+    def _somebody_starts(self) -> bool:
+        return any(record.run and record.run.phase is Phase.STARTING for record in self._inventory)
 
     def _has_room(self) -> bool:
         """Whether the disk has room for a seed and as much again: what only saves time must not fill it."""
@@ -308,12 +316,34 @@ class Seeds:
         log.info("a seed for %s of %s was made in %.1f s", kind, _of(base, kind), time.monotonic() - began)
         self._events.tell(_of(base, kind), "seed-made", key=key)
 
+    async def _make_ready(self, keys: Iterable[str]) -> None:
+        """Do ahead what the first that goes on from each would wait for: read it, and have it in memory."""
+        for key in keys:
+            seed = _read(self._places.seeds / key)
+            if seed is None or key in self._ready or not self._has_memory(seed) or not await self._is_sound(seed):
+                continue
+            try:
+                await self._hypervisor.remember(seed.image)
+            except BentoError as error:
+                log.warning("the seed of %s is not kept in memory: %s", seed.base, error)
+                return
+            self._ready[key] = seed.size
+            if not seed.directory.exists():  # it was removed meanwhile
+                self._rest(seed.directory)
+
+    def _has_memory(self, seed: Seed) -> bool:
+        """Whether the host has some to spare for it, and not too much of that is spent on seeds already."""
+        host = self._memory()
+        spare = min(host.available - 2 * host.kept, host.kept - sum(self._ready.values()))
+        return not is_pressed(host, before=True) and seed.size <= spare
+
     async def _is_sound(self, seed: Seed) -> bool:
-        if seed.key not in self._sound:
-            if not await asyncio.to_thread(_matches, seed.directory):
-                self.distrust(seed)
-                return False
-            self._sound.add(seed.key)
+        async with self._reading:
+            if seed.key not in self._sound:
+                if not await asyncio.to_thread(_matches, seed.directory):
+                    self.distrust(seed)
+                    return False
+                self._sound.add(seed.key)
         return True
 
     def _remove(self, directory: Path) -> None:
@@ -323,6 +353,10 @@ class Seeds:
             os.rename(directory, gone)
             shutil.rmtree(gone, ignore_errors=True)
         self._sound.discard(directory.name)
+        self._rest(directory)
+
+    def _rest(self, directory: Path) -> None:
+        self._ready.pop(directory.name, None)
         self._hypervisor.forget(_image(directory))
 
     def _used(self, base: DomainRecord, kind: Kind) -> Path:

@@ -118,8 +118,15 @@ class Hypervisor(Protocol):
         """
         ...
 
+    async def remember(self, image: Image) -> None:
+        """Have in memory what machines will go on from soon: it only saves the first of them time.
+
+        Raises `Unavailable`.
+        """
+        ...
+
     def forget(self, image: Image) -> None:
-        """No machine will go on from `image` any more; those that did are not touched."""
+        """Give back what `image` takes of memory; machines that went on from it are not touched."""
         ...
 
     def answered(self, uuid: UUID) -> None:

@@ -38,6 +38,9 @@ class Driver:
     async def adopt(self, run_dirs: Mapping[UUID, Path]) -> Mapping[UUID, Machine]:
         return {}
 
+    async def remember(self, image: Image) -> None:
+        raise InterruptedError
+
     def forget(self, image: Image) -> None:
         self.forgotten.append(image)
 

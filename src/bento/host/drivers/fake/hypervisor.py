@@ -217,6 +217,9 @@ class FakeHypervisor:
                 adopted[box.uuid] = FakeMachine(box, box.pid, run_dirs[box.uuid])
         return adopted
 
+    async def remember(self, image: Image) -> None:
+        log.info("%s is kept in memory", image.memory)
+
     def forget(self, image: Image) -> None:
         pass
 

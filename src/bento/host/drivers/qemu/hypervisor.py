@@ -60,6 +60,7 @@ class QemuHypervisor:
         self._users = users if accelerator is Accelerator.TCG or is_open_to_all(Path(KVM_DEVICE)) else None
         self._tsc = TscMeter()
         self._memories: dict[Path, int] = {}
+        self._copying = asyncio.Lock()
 
     @property
     def accelerator(self) -> Accelerator:
@@ -115,6 +116,9 @@ class QemuHypervisor:
     def was_silent(self, uuid: UUID) -> bool:
         return False
 
+    async def remember(self, image: Image) -> None:
+        await self._memory(image)
+
     def forget(self, image: Image) -> None:
         if (copy := self._memories.pop(image.memory, None)) is not None:
             os.close(copy)
@@ -141,12 +145,13 @@ class QemuHypervisor:
 
     async def _memory(self, image: Image) -> int:
         """What all machines that go on from `image` map, each for itself. Read from the disk once."""
-        if image.memory not in self._memories:
-            try:
-                self._memories[image.memory] = await asyncio.to_thread(saving.sealed_copy, image.memory)
-            except OSError as error:
-                raise _blame(error)(f"{image.memory} cannot be read: {error.strerror}") from error
-        return self._memories[image.memory]
+        async with self._copying:  # ten may begin at once, and one copies
+            if image.memory not in self._memories:
+                try:
+                    self._memories[image.memory] = await asyncio.to_thread(saving.sealed_copy, image.memory)
+                except OSError as error:
+                    raise _blame(error)(f"{image.memory} cannot be read: {error.strerror}") from error
+            return self._memories[image.memory]
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
         try:

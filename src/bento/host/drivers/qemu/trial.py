@@ -82,6 +82,9 @@ class OnTrial:
     async def adopt(self, run_dirs: Mapping[UUID, Path]) -> Mapping[UUID, Machine]:
         return await self._current.adopt(run_dirs)
 
+    async def remember(self, image: Image) -> None:
+        await self._current.remember(image)
+
     def forget(self, image: Image) -> None:
         for driver in (self._kvm, self._emulation):
             driver.forget(image)
