@@ -67,6 +67,23 @@ def test_a_clone_is_the_same_and_its_holes_take_no_disk(storage: Storage, volume
     assert storage.usage(tmp_path / "clone") < MIB
 
 
+def test_what_is_all_zeros_takes_no_disk_once_a_file_is_made_thin(storage: Storage, tmp_path: Path) -> None:
+    page = 4096
+    content = b"x" * page + bytes(300 * page) + b"y" + bytes(3 * MIB + page) + b"z" * (MIB + 5) + bytes(page) + b"end"
+    (tmp_path / "thick").write_bytes(content)
+    asyncio.run(storage.thin(tmp_path / "thick"))
+    assert (tmp_path / "thick").read_bytes() == content
+    assert storage.usage(tmp_path / "thick") < MIB + 16 * page
+    assert [path.name for path in tmp_path.iterdir()] == ["thick"]
+
+
+def test_holes_stay_holes_in_a_file_that_is_made_thin(storage: Storage, volume: Path) -> None:
+    before = digest(volume)
+    asyncio.run(storage.thin(volume))
+    assert digest(volume) == before
+    assert storage.usage(volume) <= 3 * 4096
+
+
 def test_a_volume_of_nothing_but_holes_can_be_cloned(storage: Storage, tmp_path: Path) -> None:
     asyncio.run(storage.create(tmp_path / "blank", 3 * MIB))
     asyncio.run(storage.clone(tmp_path / "blank", tmp_path / "clone"))

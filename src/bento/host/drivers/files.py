@@ -33,6 +33,9 @@ class FileStorage:
     async def resize(self, path: Path, size: int) -> None:
         await asyncio.to_thread(_grow, path, size)
 
+    async def thin(self, path: Path) -> None:
+        await asyncio.to_thread(_thin, path)
+
     async def remove(self, path: Path) -> None:
         # The blocks of a large file take time to free.
         await asyncio.to_thread(_remove, path)
@@ -68,6 +71,19 @@ def _clone(source: Path, target: int) -> None:
             if error.errno not in CANNOT_SHARE:
                 raise
             copy_sparse(origin, target)
+
+
+def _thin(path: Path) -> None:
+    partial = _partial(path)
+    with _blaming(path):
+        try:
+            with _open(path, os.O_RDONLY) as thick, _open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
+                copy_sparse(thick, fd, zeros=False)
+                os.fsync(fd)
+            os.rename(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_directory(path)
 
 
 def _grow(path: Path, size: int) -> None:

@@ -7,7 +7,8 @@ a while, which disposables need not take.
 A seed is a directory that never changes once it has its name, which is a digest of everything it depends on: another
 template version, another word in the disposable template's volume, another QEMU, and the name is another one. So a
 stale seed is not found, and one that is found was finished. It is read against its own digest once before its first
-use, mostly ahead of it, and then lies in memory while there is enough of it. It is nobody yet: what makes one machine differ from another comes to it with its identity, after the fork.
+use, mostly ahead of it, and then lies in memory while there is enough of that. It is nobody yet: what makes one machine
+differ from another comes to it with its identity, after the fork.
 
 Seeds are made in the background, whenever something changed, and only ever save time: without one a domain boots.
 """
@@ -305,6 +306,7 @@ class Seeds:
             await _until_it_listens(machine, number(base, "qrexec_timeout"))
             await machine.save(aside / "state")
             await machine.kill()
+            await self._machines.thin(spec)
             await asyncio.to_thread(_finish, aside, kind, _of(base, kind), version.number)
             if key != self.key(base, kind):
                 return  # what it was made of changed meanwhile; the news of that is waiting

@@ -19,6 +19,10 @@ class Storage(Protocol):
         """Grow a volume; never shrinks."""
         ...
 
+    async def thin(self, path: Path) -> None:
+        """Make holes of what is all zeros in a file that nobody has open. Its content stays, whatever happens."""
+        ...
+
     async def remove(self, path: Path) -> None:
         """Gone; removing what is not there is no error."""
         ...
