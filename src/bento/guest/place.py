@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from bento.wire.boot import PRIVATE_LATER, SEED
 from bento.wire.rpc import Identity
 
 DEFAULT_USER = "user"
@@ -18,10 +19,6 @@ SETTINGS = ("/run/qubes/rpc-config", "/usr/local/etc/qubes/rpc-config", "/etc/qu
 """Where the field's agent looks, and in this order: what a program puts up for this run, the person, the template."""
 
 RUN = "/run/bento"
-
-SEED = "bento.seed"
-PRIVATE_LATER = "bento.private=later"
-"""Words of the kernel's command line: the host's `ports/templates.py` has them, too."""
 
 PRIVATE_AWAITED = RUN + "/private-device"
 """Exists in a machine whose private volume is not mounted yet (`boot/take-private`)."""

@@ -13,11 +13,11 @@ from bento.host.model.domain import DomainClass
 from bento.host.model.errors import Conflict
 from bento.host.model.inventory import DomainRecord, Phase, TemplateVersion
 from bento.host.model.machine import Disk, Image, MachineSpec
+from bento.host.model.memory import MIB
 from bento.host.ports.storage import Storage
-from bento.host.ports.templates import PRIVATE_LATER, ROOT_KEPT, SEED
+from bento.wire.boot import PRIVATE_LATER, ROOT_KEPT, SEED
 from bento.wire.names import DomainName
 
-MIB = 1 << 20
 PRIVATE_SIZE = 2 << 30
 VOLATILE_SIZE = 10 << 30
 """Sizes of new volumes, in bytes (the field's defaults). They are sparse: a blank volume takes no disk."""

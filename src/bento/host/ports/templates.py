@@ -12,16 +12,6 @@ FILES = ("root.erofs", "modules.erofs", "kernel", "initrd", "manifest.json")
 """What a finished template directory holds, no more and no less."""
 
 
-SEED = "bento.seed"
-"""Word of the kernel's command line for a machine that is to be saved before it is anybody."""
-
-PRIVATE_LATER = "bento.private=later"
-"""Likewise, with `SEED`: what goes on from it has a private volume of its own, in place of a copy of this one."""
-
-ROOT_KEPT = "bento.root=kept"
-"""On the kernel's command line: the root's changes outlive this start (TemplateVM, StandaloneVM)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Built:
     """`digest` is sha256 over the image's files, in hex; `size` their bytes; `packages` how many it holds."""
