@@ -35,6 +35,7 @@ from bento.host.manager.inventory import Inventory
 from bento.host.manager.machines import Machines
 from bento.host.manager.places import Places
 from bento.host.manager.properties import makes_disposables, number, truth
+from bento.host.manager.sparse import extents
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
 from bento.host.model.errors import BentoError, Unavailable
@@ -447,17 +448,13 @@ def _digest(path: Path) -> str:
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
     zeros = bytes(CHUNK)
     with open(path, "rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        at = 0
-        while at < end:
-            try:
-                at = os.lseek(file.fileno(), at, os.SEEK_DATA) // CHUNK * CHUNK
-            except OSError:  # ENXIO: holes to the end
-                return
-            chunk = os.pread(file.fileno(), CHUNK, at)
-            if chunk != zeros[: len(chunk)]:
-                yield at, chunk
-            at += CHUNK
+        done = 0
+        for start, end in extents(file.fileno()):
+            for at in range(max(done, start // CHUNK * CHUNK), end, CHUNK):
+                chunk = os.pread(file.fileno(), CHUNK, at)
+                if chunk != zeros[: len(chunk)]:
+                    yield at, chunk
+                done = at + CHUNK
 
 
 def _status(path: Path) -> os.stat_result | None:

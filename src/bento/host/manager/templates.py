@@ -23,6 +23,7 @@ from bento.host.manager.durable import make_directory, sync
 from bento.host.manager.errand import run_errand
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
+from bento.host.manager.sparse import extents
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Conflict, Invalid, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion
@@ -228,12 +229,5 @@ def _take_image(source: Path, target: Path) -> None:
 
 def _end_of_data(fd: int) -> int:
     """Where the last data of a sparse file ends, rounded up to a block, without reading any of it."""
-    end = at = 0
-    size = os.fstat(fd).st_size
-    while at < size:
-        try:
-            at = os.lseek(fd, os.lseek(fd, at, os.SEEK_DATA), os.SEEK_HOLE)
-        except OSError:
-            break  # ENXIO: no data after here
-        end = at
-    return min(size, -(-end // BLOCK) * BLOCK)
+    last = max((end for _, end in extents(fd)), default=0)
+    return min(os.fstat(fd).st_size, -(-last // BLOCK) * BLOCK)
