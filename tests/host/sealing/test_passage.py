@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bento.host.manager.__main__ import sealing_argv
-from bento.host.sealing.process import Failure
+from bento.wire.sealing import Failure
 
 KEY = bytes(range(32))
 STREAM = os.urandom(3 << 20) + b"its last word"

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from bento.host.model.errors import Unavailable
 from bento.wire.names import ascii_only
+from bento.wire.sealing import Failure
 
 Argv = Callable[[Sequence[str], int], list[str]]
 """The command line of one passage: the arguments of `bento.host.sealing`, and how large its files may grow in bytes."""
@@ -26,8 +27,6 @@ END_SECONDS = 5.0
 """How long the process has to end when the other side gave up."""
 
 MAX_COMPLAINT = 500
-DAMAGED, STREAM, FULL = 2, 3, 4
-"""Its exit codes: see `Failure` in `host/sealing/process.py`."""
 
 
 class Damaged(Unavailable):
@@ -80,11 +79,11 @@ class Passage:
         match await self._process.wait():
             case 0:
                 return
-            case code if code == DAMAGED:
+            case Failure.DAMAGED:
                 raise Damaged(words)
-            case code if code == STREAM:
+            case Failure.STREAM:
                 return  # the machine's side knows why it takes no more
-            case code if code == FULL:
+            case Failure.FULL:
                 raise Unavailable("the disk is full; 'bento ls --disk' shows what takes it")
             case code:
                 raise Unavailable(words or f"the process beside it ended with code {code}; run 'bento doctor'")

@@ -26,9 +26,9 @@ from bento.host.model.machine import Disk, MachineSpec
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.host.ports.keys import Keys
 from bento.wire.names import DomainName
+from bento.wire.sealing import KEY_SIZE
 
 FORMAT = 1
-KEY = 32
 NOTE = "machine.json"
 """In a machine's run directory: what it was started as."""
 
@@ -68,7 +68,7 @@ class Saved:
         disks = await machine.copy_disks([place for place, disk in enumerate(spec.disks) if disk.scratch])
         try:
             sizes = tuple(os.fstat(disk).st_size for disk in disks)
-            key = os.urandom(KEY)
+            key = os.urandom(KEY_SIZE)
             self._describe(uuid, Rest(self._fingerprint(), spec, sizes), key)
             bound = spec.memory_bytes + sum(sizes) + MORE
             with _open(self._places.suspended(uuid), os.O_RDWR | os.O_CREAT | os.O_EXCL) as image:

@@ -1,7 +1,6 @@
 """`python -S -E -m bento.host.sealing seal|open IMAGE STREAM [DISK...]`: one passage; started by the manager, in a box.
 
-Numbers of open files; the file's key, 32 bytes, comes on standard input. Ends with 0 when all has passed (and is on
-disk), else with a `Failure` and perhaps a line on standard error.
+Numbers of open files. Ends with 0 when all has passed (and is on disk), else with a `Failure`: see `wire/sealing.py`.
 """
 
 import os

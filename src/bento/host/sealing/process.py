@@ -2,32 +2,18 @@
 
 import errno
 import sys
-from enum import IntEnum
 
 from bento.host.jail.profiles import SEALER, confine
 from bento.host.sealing.format import Damaged, Piece, Sealer
 from bento.host.sealing.passage import read_up_to, seal, unseal
+from bento.wire.sealing import KEY_SIZE, Failure
 
-KEY = 32
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Failure(IntEnum):
-    """The manager knows these (`manager/passage.py`)."""
-
-    DISK = 1
-    """A file could not be written, or read."""
-    DAMAGED = 2
-    """The image is not what was sealed."""
-    STREAM = 3
-    """Nobody takes the stream any more."""
-    FULL = 4
-    """There is no room for the image."""
-
-
 def main(way: str, image: int, stream: int, disks: list[int]) -> int:
-    key = read_up_to(0, KEY)
-    assert len(key) == KEY, "the manager sends the key"
+    key = read_up_to(0, KEY_SIZE)
+    assert len(key) == KEY_SIZE, "the manager sends the key"
     Sealer(key).seal(Piece(0, 0, b""))  # what is loaded at the first use is loaded now
     confine(SEALER)
     try:
