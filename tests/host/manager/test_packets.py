@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from bento.host.manager import brokers
-from bento.host.manager.brokers import Broker, End, Packets
+from bento.host.manager.brokers import Broker, End
+from bento.host.manager.packets import Packets
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.wire.control import (

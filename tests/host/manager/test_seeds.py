@@ -229,7 +229,7 @@ def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(ba
     for _ in range(TRIES):
         before = current(based)
         assert based.refused("admin.vm.Start", "mute-one").fault
-        eventually(lambda old=before: current(based) != old)  # type: ignore[misc]
+        eventually(lambda old=before: current(based) != old)  # type: ignore[misc]  # a lambda's default is not inferred
     based.ask("admin.vm.tag.Set", "base", "touched")
     assert current(based)["key"] is None
     name = disposable(based)
