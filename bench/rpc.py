@@ -1,6 +1,6 @@
 """`make bench-rpc`: empty calls, bytes both ways, and calls in great numbers, through manager, brokers and agents.
 
-First in loopback: the agents are plain processes of this host (`loopback.py`), as they were where the reference was
+First in loopback: the agents are plain processes of this host (`domains.py`), as they were where the reference was
 measured, on a like machine. Then, unless `BENTO_BENCH_VM=no`, between two real domains under whatever accelerator this
 machine has; that has no reference, and under emulation says how much the emulated guests cost.
 
