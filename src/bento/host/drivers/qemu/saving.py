@@ -30,6 +30,9 @@ COPIES = 100
 LOOK_SECONDS = 0.002
 """Between two looks at how far QEMU is: it tells of the end only those who listen for events."""
 
+MOST_LOOK_SECONDS = 0.02
+"""The same for what takes long."""
+
 
 async def save(qmp: Path, state: int) -> None:
     """Stop the guest of the QEMU behind the socket `qmp`, and have it written to the file `state` (an open one)."""
@@ -135,6 +138,7 @@ def _ram(*, stays: bool) -> dict[str, object]:
 
 
 async def _finish(words: Session) -> None:
+    pause = LOOK_SECONDS / 4
     while True:
         match await words.execute("query-migrate"):
             case {"status": "completed"}:
@@ -142,7 +146,9 @@ async def _finish(words: Session) -> None:
             case {"status": "failed" | "cancelled"}:
                 raise Unavailable("QEMU could not save its machine, or not read what was saved")
             case _:
-                await asyncio.sleep(LOOK_SECONDS)
+                # A fork is read within milliseconds and waits for each of them; a whole machine takes many seconds.
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, MOST_LOOK_SECONDS)
 
 
 def sealed_copy(memory: Path) -> int:
