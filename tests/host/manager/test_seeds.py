@@ -98,15 +98,32 @@ def test_a_seed_is_in_memory_before_it_is_used(based: Home) -> None:
 def test_no_seed_is_put_into_memory_while_there_is_little(based: Home, tmp_path: Path) -> None:
     eventually(lambda: into_memory(based) == 1)
     memory = tmp_path / "memory"
-    memory.write_text(json.dumps({"total": 8 << 30, "available": 1000 << 20, "pressure": 0.0}))
+    set_memory(memory, available=1000 << 20)
     again(based, BENTO_TEST_MEMORY=str(memory))
     assert went_on(based, disposable(based))
     assert into_memory(based) == 1
-    changed = tmp_path / "changed"
-    changed.write_text(json.dumps({"total": 8 << 30, "available": 4 << 30, "pressure": 0.0}))
-    changed.rename(memory)
+    set_memory(memory, available=4 << 30)
     based.create("news")
     eventually(lambda: into_memory(based) == 2)
+
+
+def test_a_seed_leaves_memory_when_that_runs_short_and_comes_again(based: Home, tmp_path: Path) -> None:
+    eventually(lambda: into_memory(based) == 1)
+    memory = tmp_path / "memory"
+    set_memory(memory, available=4 << 30)
+    again(based, BENTO_TEST_MEMORY=str(memory))
+    eventually(lambda: into_memory(based) == 2)
+    set_memory(memory, available=100 << 20)
+    eventually(lambda: "is given back" in based.log())
+    set_memory(memory, available=4 << 30)
+    based.create("news")
+    eventually(lambda: into_memory(based) == 3)
+
+
+def set_memory(path: Path, *, available: int) -> None:
+    """What a manager reads as its host's memory from now on."""
+    path.with_suffix(".new").write_text(json.dumps({"total": 8 << 30, "available": available, "pressure": 0.0}))
+    path.with_suffix(".new").rename(path)
 
 
 @pytest.mark.parametrize("change", ["memory", "vcpus", "run", "template", "kernel command line"])

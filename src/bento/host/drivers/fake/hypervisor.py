@@ -150,6 +150,7 @@ class FakeHypervisor:
     def __init__(self, home: str) -> None:
         self._home = home
         self._owners = {os.getuid()}
+        self._remembered: set[Image] = set()
 
     @property
     def accelerator(self) -> Accelerator:
@@ -218,10 +219,13 @@ class FakeHypervisor:
         return adopted
 
     async def remember(self, image: Image) -> None:
+        self._remembered.add(image)
         log.info("%s is kept in memory", image.memory)
 
     def forget(self, image: Image) -> None:
-        pass
+        if image in self._remembered:
+            self._remembered.remove(image)
+            log.info("%s is given back", image.memory)
 
     def answered(self, uuid: UUID) -> None:
         pass
