@@ -58,7 +58,7 @@ class World:
     host: HostMemory = ROOMY
     now: float = 1000.0
     lives: list[Live] = field(default_factory=list)
-    rests: int = 0
+    drops: int = 0
     ended: list[str] = field(default_factory=list)
     slept: int = 0
     when_slept: Callable[[], object] = bool
@@ -69,7 +69,7 @@ class World:
             read=lambda: self.host,
             lives=lambda: self.lives,
             is_disposable=lambda name: name in self.disposable,
-            rest=self.rest,
+            save_memory=self.save_memory,
             end=self.end,
             events=Events(),
             clock=lambda: self.now,
@@ -84,8 +84,8 @@ class World:
             self.disposable.add(name)
         return machine
 
-    def rest(self) -> None:
-        self.rests += 1
+    def save_memory(self) -> None:
+        self.drops += 1
 
     async def end(self, name: DomainName) -> None:
         self.ended.append(name)
@@ -115,7 +115,7 @@ def test_nobody_is_asked_for_memory_while_there_is_enough(world: World) -> None:
     work = world.add("work")
     world.idle()
     world.look(3)
-    assert (work.left, world.rests) == (FULL, 0)
+    assert (work.left, world.drops) == (FULL, 0)
 
 
 def test_under_pressure_an_idle_domain_keeps_what_it_uses(world: World) -> None:
@@ -124,7 +124,7 @@ def test_under_pressure_an_idle_domain_keeps_what_it_uses(world: World) -> None:
     world.host = SHORT
     world.look(2)
     assert work.left == 100 * MIB + SLACK
-    assert world.rests > 0, "and what only saves time was dropped"
+    assert world.drops > 0, "and what only saves time was dropped"
 
 
 def test_waiting_programs_are_pressure_too(world: World) -> None:

@@ -183,7 +183,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             lives=running,
             # One that was just forgotten may not be buried yet.
             is_disposable=lambda name: name in inventory and inventory.get(name).domain.klass is DomainClass.DISPOSABLE,
-            rest=seeds.rest,
+            save_memory=seeds.save_memory,
             end=end,
             events=events,
         )

@@ -52,17 +52,17 @@ class Pressure:
         read: Callable[[], HostMemory],
         lives: Callable[[], Iterable[Live]],
         is_disposable: Callable[[DomainName], bool],
-        rest: Callable[[], None],
+        save_memory: Callable[[], None],
         end: Callable[[DomainName], Awaitable[None]],
         events: Events,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`lives`: the domains that run. `rest` drops what only saves time; `end` ends a domain now."""
+        """`lives`: the domains that run. `save_memory` drops what only saves time; `end` ends a domain now."""
         self._read = read
         self._lives = lives
         self._is_disposable = is_disposable
-        self._rest = rest
+        self._save_memory = save_memory
         self._end = end
         self._events = events
         self._clock = clock
@@ -162,7 +162,7 @@ class Pressure:
 
     async def _reclaim(self) -> bool:
         """Ask whoever idles for what it does not use; whether anybody may yet give something."""
-        self._rest()
+        self._save_memory()
         hope = False
         for live in self._lives():
             if live.uuid in self._asked:

@@ -161,7 +161,7 @@ class Seeds:
         self._failed[seed.key] += 1
         self._remove(seed.directory)
 
-    def rest(self) -> None:
+    def save_memory(self) -> None:
         """Give back the memory that seeds are kept in between two forks, where none of its forks lives or begins."""
         used = {record.domain.template for record in self._inventory if record.run}
         for seed in self.kept():

@@ -106,7 +106,7 @@ class FakeMachine:
 
     async def disk_usage(self) -> DiskUsage:
         """Its volumes are its directory; they lie in memory where it was given scratch disks."""
-        written = sum(map(_size_on_disk, (self._run_dir / "guest").rglob("*")))
+        written = sum(map(_size_on_disk, (self._run_dir / GUEST).rglob("*")))
         return DiskUsage(written, written if (self._run_dir / IN_MEMORY).exists() else 0)
 
     async def guest_memory(self) -> GuestMemory | None:
