@@ -28,6 +28,10 @@ def test_policies_lie_in_three_places_and_those_of_a_bento_home_below_it() -> No
     assert [*map(str, alone.policies)] == ["/b/run/policy.d", "/b/config/policy.d", "/b/system/policy.d"]
 
 
+def test_services_of_the_admin_domain_lie_in_two_places_the_persons_first() -> None:
+    assert [*map(str, find_home({"HOME": "/h"}).services)] == ["/h/.config/bento/qubes-rpc", "/etc/bento/qubes-rpc"]
+
+
 def test_without_it_the_base_directories_hold() -> None:
     environment = {"HOME": "/h", "XDG_DATA_HOME": "/d", "XDG_CONFIG_HOME": "/c", "XDG_RUNTIME_DIR": "/r"}
     assert paths(find_home(environment)) == ("/d/bento", "/c/bento", "/r/bento")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bento.cli.exits import Failed
     from bento.cli.terminal import Sizes
 
-BUFFER = 1 << 18
+BUFFER = 1 << 19
 """Bytes that one read of the leg may give, and at most (with a frame more) what waits for a slow reader."""
 
 

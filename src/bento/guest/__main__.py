@@ -59,6 +59,8 @@ def survive() -> None:
 def loopback(path: str, root: str) -> int:
     import socket
 
+    from bento.wire.rpc import MAX_DATA
+
     most = getrlimit(RLIMIT_NOFILE)[1]
     setrlimit(RLIMIT_NOFILE, (most, most))  # the calls there may be at once take more than most accounts begin with
     loop = Loop()
@@ -70,6 +72,7 @@ def loopback(path: str, root: str) -> int:
     def connect(_: int) -> None:
         connection, _address = listener.accept()
         connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_DATA)  # a whole one in one write
         loop.forget(listener.fileno())
         agent.attach(Port(loop, connection.detach(), agent.hear, gone))
 

@@ -15,7 +15,7 @@ from bento.guest.streams import Through, Writer
 from bento.guest.talk import Talk
 from bento.wire.errors import WireError
 from bento.wire.frames import FrameReader, encode_frame, frame_pieces
-from bento.wire.layout import Message
+from bento.wire.layout import Bytes, Message
 from bento.wire.rpc import (
     FROM_CALLER,
     MAX_CALLS,
@@ -82,6 +82,7 @@ class Clients:
             self._loop.later(RETRY, self._watch)
             return
         connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_DATA)  # a whole one in one write
         try:
             self._legs.add(Leg(self._loop, self._talk, connection, self._left))
         except OSError:
@@ -106,7 +107,7 @@ class Leg:
         self._fd = connection.detach()
         self._reader = FrameReader()
         self._call: int | None = None
-        self._input = bytearray()
+        self._input: Bytes | bytearray = b""
         self._input_ends = False
         self._end_said = False
         self._over = False
@@ -190,7 +191,10 @@ class Leg:
             case Ask(call=0) if self._call is None:
                 self._call = self._talk.ask(untrusted, self)
             case Data(call=0, stream=Stream.STDIN) if self._call is not None and not self._input_ends:
-                self._input += untrusted.payload
+                if isinstance(self._input, bytearray):
+                    self._input += untrusted.payload
+                else:  # mostly it is all that comes, and stays where it was read
+                    self._input = bytearray(self._input) + untrusted.payload if self._input else untrusted.payload
             case Eof(call=0, stream=Stream.STDIN) if self._call is not None and not self._input_ends:
                 self._input_ends = True
             case _:
@@ -203,8 +207,9 @@ class Leg:
         room = 0 if self._call is None else self._talk.window(self._call, Stream.STDIN)
         while self._call is not None and self._input and room and not self._talk.port.full:
             size = min(room, MAX_DATA)
-            self._talk.say(Data(self._call, Stream.STDIN, bytes(self._input[:size])))
-            del self._input[:size]
+            waiting = memoryview(self._input)
+            self._talk.say(Data(self._call, Stream.STDIN, waiting[:size]))
+            self._input = waiting[size:]
             room = self._talk.window(self._call, Stream.STDIN)
         if self._call is not None and self._input_ends and not self._input and room and not self._end_said:
             self._talk.say(Eof(self._call, Stream.STDIN))

@@ -14,10 +14,10 @@ from bento.guest.loop import EDGE, READ, WRITE, Loop
 NAME = "org.bento.channel"
 CLASS = "/sys/class/virtio-ports"
 
-ROOM = 1 << 18
+ROOM = 1 << 19
 """Bytes to be written at which callers should wait for `when_room` before they add data. Control messages need not."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 """Most bytes taken at once."""
 
 JOINED = 1 << 15

@@ -25,7 +25,7 @@ BUILT_IN = (VMEXEC, VMEXEC_GUI, VMSHELL, session.SERVICE)
 
 TIOCSWINSZ = 0x5414
 
-PIPE_SIZE = 1 << 18
+PIPE_SIZE = 1 << 19
 
 
 class Service(Child):

@@ -5,7 +5,7 @@
 
 from bento.wire.errors import WireError
 
-MAX_DATA = 1 << 17
+MAX_DATA = 1 << 18
 
 NO_CALL = bytes(4)
 """A leg carries one call, whose number is 0."""

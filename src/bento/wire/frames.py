@@ -22,8 +22,8 @@ _HEAD = Struct(">BI")
 HEADER = _HEAD.size
 SMALL = 1 << 12
 """Bytes of payload that are sooner copied than written as a piece of their own."""
-MAX_PAYLOAD = (1 << 17) + 1024
-"""Largest payload of any frame, in bytes: 128 KiB of data, or a call's service and argument, and the numbers beside."""
+MAX_PAYLOAD = (1 << 18) + 1024
+"""Largest payload of any frame, in bytes: 256 KiB of data, or a call's service and argument, and the numbers beside."""
 
 
 def encode_frame(message: "Message", seal: bytes = b"") -> bytes:

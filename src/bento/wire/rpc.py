@@ -29,10 +29,10 @@ from typing import Annotated
 from bento.wire.callnames import MAX_CALL_NAME, DomainName, ServiceArgument, ServiceName, TargetName, UserName
 from bento.wire.layout import U8, U16, U32, U64, Blob, Bytes, Codec, Message, Number, Rest, Sender, Text, message
 
-MAX_DATA = 1 << 17
+MAX_DATA = 1 << 18
 """Most payload bytes in one `Data`."""
 
-WINDOW = 1 << 18
+WINDOW = 1 << 19
 """Bytes of each stream that may be under way before the receiver grants more. Both sides know it."""
 
 MAX_CALLS = 256

@@ -7,6 +7,7 @@ from hashlib import sha256
 import pytest
 
 from bento.host.contract.table import make
+from bento.wire.calls import GRANT_AT
 from bento.wire.control import Blame, Over
 from bento.wire.filecopy import END, Result, Times, encode_entry, encode_result
 from bento.wire.rpc import Data, Drop, Eof, Exit, Serve, Window
@@ -183,6 +184,6 @@ def test_what_a_server_says_that_nobody_hears_any_more_is_granted_anew(work: Dom
     assert leg.hear() == Data(0, 1, b"blob")
     leg.write(b"enough\n")
     assert stdin(guest, 7) == b"enough\n"
-    guest.say(Data(0, 1, bytes(1 << 16)), Exit(0, 0))
-    assert guest.hear() == Window(0, 1, (1 << 16) + 4)
+    guest.say(Data(0, 1, bytes(GRANT_AT)), Exit(0, 0))
+    assert guest.hear() == Window(0, 1, GRANT_AT + 4)
     assert leg.outcome() == (b"", b"", 0)

@@ -287,7 +287,7 @@ def test_a_guest_that_does_not_read_does_not_make_the_broker_read_for_it(hostile
     for leg in legs:
         hostile.fill(leg)
     bystander.goes_on()
-    assert hostile.memory() - before < 2 << 20  # the windows of all are 8 MiB
+    assert hostile.memory() - before < 2 << 20  # the windows of all are 16 MiB
 
 
 def test_data_in_single_bytes_cost_no_more_memory_than_all_at_once(hostile: Domain, bystander: Bystander) -> None:

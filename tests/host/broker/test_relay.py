@@ -238,9 +238,9 @@ def test_all_that_a_server_said_before_it_went_arrives(nursery: Nursery) -> None
         leg.sock.setblocking(True)
         # More than the guest takes without a grant, then the exit code, then the socket's end.
         message = Data(0, 1, pattern(1 << 16))
-        leg.say(*[message] * 4, Data(0, 1, b"x"), Exit(0, 7))
+        leg.say(*[message] * (WINDOW >> 16), Data(0, 1, b"x"), Exit(0, 7))
         leg.close()
-        for _ in range(4):
+        for _ in range(WINDOW >> 16):
             assert guest.hear() == Data(1, 1, message.payload)
         # Nobody reads the guest's stdin any more. It is taken from it all the same, so that it comes to read the rest.
         guest.say(*[Data(1, 0, bytes(1 << 16))] * 4)

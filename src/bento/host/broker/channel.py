@@ -14,7 +14,7 @@ from bento.wire.frames import FrameReader, frame_pieces
 from bento.wire.layout import Message
 from bento.wire.rpc import FROM_GUEST, Identity, Ready
 
-ROOM = 1 << 19
+ROOM = 1 << 20
 """Bytes on their way to the guest, above which calls' data wait. What is about calls (grants, ends) still goes."""
 
 BACKLOG = 1 << 22

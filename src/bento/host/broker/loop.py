@@ -20,7 +20,7 @@ from bento.wire.layout import Bytes
 READING = EPOLLIN | EPOLLRDHUP | EPOLLET
 WRITING = READING | EPOLLOUT
 
-READ_SIZE = 1 << 18
+READ_SIZE = 1 << 19
 """Bytes that one read gives at most."""
 
 PIECES = 64

@@ -22,7 +22,7 @@ from bento.wire.errors import WireError
 from bento.wire.layout import Bytes, Message, Sender
 from bento.wire.rpc import Accepted, Ask, Data, Drop, Eof, Exit, ExitCode, Ready, Refused, Resize, Role, Window
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 """Bytes of a leg's turn."""
 
 

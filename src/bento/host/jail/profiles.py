@@ -118,8 +118,8 @@ BROKER = Profile(
         # 512 legs of open calls, 1,024 of calls that wait for a slot, and its own.
         files=2048,
         # The interpreter maps 30 MiB. A hostile guest and slow peers at worst: 256 served calls with two windows of
-        # 256 KiB each and 256 asked ones with one (192 MiB), as many legs with 256 KiB read (128), waiting calls (64).
-        memory=512 * MIB,
+        # 512 KiB each and 256 asked ones with one (384 MiB), as many legs with 512 KiB read (256), waiting calls (64).
+        memory=1024 * MIB,
         # The console log stays below 2 MiB; stderr may be the manager's log, which is larger.
         file_size=64 * MIB,
     ),

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
+from bento.host.manager import legs
 from bento.host.manager.audit import Audit
 from bento.host.manager.brokers import OnOver
 from bento.host.manager.consent import Consent, Consented, Withheld
@@ -233,7 +234,7 @@ class Calls:
         report = self._report(call, target, over) if contract else over
         for _ in range(TRIES):
             broker = await self._lifecycle.broker(target)
-            callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            callers, servers = legs.pair()
             try:
                 await broker.open(request, servers, report)
             except BaseException as error:

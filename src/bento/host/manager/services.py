@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 
 import bento
+from bento.host.manager import legs
 from bento.host.manager.boxes import Argv, Box, Boxes
 from bento.host.manager.brokers import OnOver
 from bento.host.manager.reports import Reports
@@ -69,7 +70,7 @@ class Services:
         """
         slots = self._slots.setdefault(call.source, asyncio.Semaphore(MAX_AT_ONCE))
         await slots.acquire()
-        callers, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        callers, servers = legs.pair()
         try:
             box = await self._boxes.begin(program, call, servers)
         except BaseException:
