@@ -54,6 +54,9 @@ class Port:
         self._flushing = False
         self._host_away = False
         self._waiting: dict[Callable[[], None], None] = {}
+        # The C library maps whatever is larger than all it was given back so far, and unmaps it after each read; what
+        # is mapped anew costs a page fault for each page.
+        bytes(4 * CHUNK)
         self._watch()
 
     @property
