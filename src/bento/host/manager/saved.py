@@ -70,7 +70,8 @@ class Saved:
             sizes = tuple(os.fstat(disk).st_size for disk in disks)
             key = os.urandom(KEY_SIZE)
             self._describe(uuid, Rest(self._fingerprint(), spec, sizes), key)
-            bound = spec.memory_bytes + sum(sizes) + MORE
+            # Not the sizes, which are QEMU's word: what the copies hold lies in memory by now.
+            bound = spec.memory_bytes + sum(os.fstat(disk).st_blocks * 512 for disk in disks) + MORE
             with _open(self._places.suspended(uuid), os.O_RDWR | os.O_CREAT | os.O_EXCL) as image:
                 async with (
                     told(progress, image, usual),

@@ -147,10 +147,7 @@ class QemuHypervisor:
         """What all machines that go on from `image` map, each for itself. Read from the disk once."""
         async with self._copying:  # ten may begin at once, and one copies
             if image.memory not in self._memories:
-                try:
-                    self._memories[image.memory] = await asyncio.to_thread(saving.sealed_copy, image.memory)
-                except OSError as error:
-                    raise _blame(error)(f"{image.memory} cannot be read: {error.strerror}") from error
+                self._memories[image.memory] = await _copied(image.memory)
             return self._memories[image.memory]
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
@@ -215,6 +212,17 @@ def explain(spec: MachineSpec, words: str) -> Unavailable:
     if 'Failed to get "write" lock' in words:
         return Unavailable(f"a disk of {spec.name} is in use by another machine; shut that down first")
     return Unavailable(f"QEMU did not start {spec.name}: {words.splitlines()[-1]}")
+
+
+async def _copied(memory: Path) -> int:
+    try:
+        copy = await asyncio.to_thread(saving.sealed_copy, memory)
+    except OSError as error:
+        raise _blame(error)(f"{memory} cannot be read: {error.strerror}") from error
+    if not memory.exists():
+        os.close(copy)  # it was forgotten meanwhile, and nobody would again
+        raise Unavailable(f"{memory} is gone")
+    return copy
 
 
 def _blame(error: OSError) -> type[Unavailable]:

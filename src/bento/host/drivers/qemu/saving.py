@@ -19,7 +19,10 @@ from bento.host.model.errors import Unavailable
 SAVING_SECONDS = 60.0
 """It takes some twenty milliseconds; this is for a busy disk."""
 
-SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+SAME_SIZE = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+LARGEST = 1 << 62
+"""Bytes; QEMU says of no disk that it is larger, unless a guest speaks for it."""
 
 WHOLE_SECONDS = 600.0
 """The same for a machine with its RAM, which goes at the disk's pace."""
@@ -86,10 +89,12 @@ async def copy_disk(qmp: Path, place: int) -> int:
     disk, name, number = f"{SCRATCH}{place}", f"copy{place}", COPIES + place
     file = {"driver": "file", "filename": f"/dev/fdset/{number}"}
     blank = {"driver": "raw", "node-name": name, "discard": "unmap", "detect-zeroes": "unmap", "file": file}
-    copy = os.memfd_create("bento-copy", os.MFD_CLOEXEC)
+    copy = os.memfd_create("bento-copy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         async with session(qmp, deadline=WHOLE_SECONDS) as words:
             os.ftruncate(copy, await _size(words, disk))
+            # QEMU may keep it open: what it does while others read must not lead them astray.
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, SAME_SIZE)
             await words.lend(copy, number)
             await words.execute("blockdev-add", blank)
             job = {"job-id": name, "device": disk, "target": name, "sync": "full", "auto-dismiss": False}
@@ -110,7 +115,8 @@ async def _size(words: Session, disk: str) -> int:
             for node in nodes:
                 match node:
                     case {"node-name": name, "image": {"virtual-size": int(size)}} if name == disk:
-                        return size
+                        if 0 <= size < LARGEST:
+                            return size
     raise Unavailable(f"QEMU does not know its own {disk}")
 
 
@@ -160,7 +166,7 @@ def sealed_copy(memory: Path) -> int:
     try:
         with open(memory, "rb") as original:
             copy_sparse(original.fileno(), copy)
-        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, SEALS)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | SAME_SIZE)
     except BaseException:
         os.close(copy)
         raise
