@@ -124,7 +124,9 @@ def test_forks_finish_on_the_template_they_began_with_and_the_next_is_of_the_new
 def test_a_torn_seed_is_not_used_and_made_anew(web: Boxes) -> None:
     (row,) = seeds(web)
     web.do("manager", "stop")
-    with open(web.path / "seeds" / row["key"] / "memory", "r+b") as memory:
+    kept = web.path / "seeds" / row["key"] / "memory"
+    kept.chmod(0o600)
+    with open(kept, "r+b") as memory:
         at = os.lseek(memory.fileno(), 64 << 20, os.SEEK_DATA)
         byte = os.pread(memory.fileno(), 1, at)[0]
         os.pwrite(memory.fileno(), bytes((byte ^ 1,)), at)

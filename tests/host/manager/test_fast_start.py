@@ -139,6 +139,7 @@ def test_only_appvms_go_on_from_a_templates_seed(seeded: Home, klass: str) -> No
 def test_a_seed_that_is_not_what_it_was_is_never_used(seeded: Home, file: str) -> None:
     seeded.stop_manager()
     kept = directory_of(seeded)
+    (kept / file).chmod(0o600)
     with open(kept / file, "r+b") as torn:
         torn.write(b"x")
     seeded.start_manager()

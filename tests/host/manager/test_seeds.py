@@ -1,5 +1,6 @@
 """Seeds: made in the background, used when they are whole and up to date, and gone when they are not."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from bento.host.manager.seeds import TRIES
-from tests.host.manager.home import PATIENCE, Home, Listener
+from tests.host.manager.home import PATIENCE, Failed, Home, Listener
 
 
 @pytest.fixture
@@ -162,6 +163,7 @@ def test_a_disposable_of_another_shape_boots(based: Home) -> None:
 def test_a_seed_that_is_not_what_it_was_is_never_used(based: Home, file: str) -> None:
     based.stop_manager()
     (kept,) = (path for path in (based.path / "seeds").iterdir() if path.is_dir())
+    (kept / file).chmod(0o600)
     with open(kept / file, "r+b") as torn:
         torn.write(b"x")
     based.start_manager()
@@ -194,8 +196,15 @@ def test_a_base_that_is_none_any_more_has_no_seed(based: Home) -> None:
 def test_nothing_of_making_a_seed_is_left(based: Home) -> None:
     assert based.machine_pids() == []
     assert sorted(os.listdir(directory(based))) == ["manifest.json", "memory", "private.img", "state", "volatile.img"]
-    assert {path.stat().st_mode & 0o777 for path in directory(based).iterdir()} <= {0o600, 0o644}
     assert list((based.path / "run/domains").iterdir()) == []
+
+
+def test_who_was_given_a_file_of_a_seed_to_read_cannot_open_it_to_write(based: Home) -> None:
+    """A QEMU that runs as the person, on a host without sub-uids, is given `state`: all forks begin from that."""
+    for path in directory(based).iterdir():
+        if path.name != "manifest.json":
+            with open(path, "rb") as given, pytest.raises(PermissionError):
+                open(f"/proc/self/fd/{given.fileno()}", "r+b")
 
 
 def again(home: Home, **environment: str) -> None:
@@ -253,6 +262,20 @@ def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(ba
     assert not went_on(based, name), "it boots"
 
 
+def test_a_seed_that_fails_several_at_once_has_failed_once(based: Home) -> None:
+    mute = [f"mute-{number}" for number in range(TRIES)]
+    for name in mute:
+        based.create(name, "base", "DispVM")
+        based.ask("admin.vm.property.Set", name, "qrexec_timeout", "1")
+    (before,) = seeds(based)
+    with contextlib.ExitStack() as asked:
+        waiting = [asked.enter_context(based.send("admin.vm.Start", name)) for name in mute]
+        for connection in waiting:
+            with pytest.raises(Failed):
+                Listener(connection).rest()
+    eventually(lambda: current(based)["key"] is not None and current(based) != before)
+
+
 def test_what_is_no_seed_does_not_stay(based: Home) -> None:
     kept = directory(based)
     based.stop_manager()
@@ -304,6 +327,21 @@ def test_a_seed_that_takes_more_than_the_quota_is_made_once(based: Home) -> None
         based.ask("admin.vm.tag.Set", "base", tag)
         assert based.run(based_on(based, "base"), "true").code == 0
     assert based.log().rpartition("ready on")[2].count(made) == 1
+
+
+def test_a_seed_that_takes_more_than_the_quota_costs_the_others_nothing(based: Home) -> None:
+    """A guest can fill its disposable template; whoever uses that last must not have all other seeds removed."""
+    based.create("large")
+    fill(based, "large")
+    again(based, BENTO_TEST_SEEDS=f"{32 << 10}:{1 << 10}")
+    before = seeds(based)
+    with based.events() as events:
+        based.ask("admin.vm.property.Set", "large", "template_for_dispvms", "True")
+        events.until("seed-made", "large")
+    assert based.run(based_on(based, "large"), "true").code == 0, "it is the one that was used last"
+    based.ask("admin.vm.tag.Set", "large", "touched")
+    eventually(lambda: bases(based) == ["base"])
+    assert seeds(based) == before
 
 
 def test_no_seed_is_made_where_the_disk_is_nearly_full(based: Home) -> None:

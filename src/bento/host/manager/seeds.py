@@ -47,7 +47,7 @@ from bento.wire.names import DomainName
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 ASIDE = ".new-"
 QUOTA = 4 << 30
 """Bytes of disk that all seeds may take together; those of the bases used longest ago are not kept beyond it."""
@@ -157,6 +157,8 @@ class Seeds:
 
     def distrust(self, seed: Seed) -> None:
         """A machine that went on from it was not what it should be, or it is not what it was: it is not used again."""
+        if not seed.directory.exists():
+            return  # several went on from it at once, and it failed once
         log.error("the seed of %s did not work, and is not used again", seed.base)
         self._failed[seed.key] += 1
         self._remove(seed.directory)
@@ -281,11 +283,12 @@ class Seeds:
                 if key in wanted:
                     continue
                 seed = _read(self._places.seeds / key)
-                # One that turned out too large is not made again and again.
-                room -= seed.size if seed else self._sizes.get(key, USUAL_SIZE)
-                if room < 0:
-                    break
-                wanted[key] = base, kind
+                # One that turned out too large is not made again and again. It costs the others nothing: else a guest
+                # that fills its disposable template would have all seeds removed.
+                size = seed.size if seed else self._sizes.get(key, USUAL_SIZE)
+                if size <= room:
+                    room -= size
+                    wanted[key] = base, kind
         return wanted
 
     async def _make(self, key: str, base: DomainRecord, kind: Kind) -> None:
@@ -404,7 +407,8 @@ MANIFEST = "manifest.json"
 def _finish(directory: Path, kind: Kind, base: DomainName, version: int) -> None:
     digests, size = {}, 0
     for path in sorted(directory.iterdir()):
-        path.chmod(0o600)
+        # Nobody's to write: where QEMU runs as the person, one that a guest has taken over would open it once more.
+        path.chmod(0o400)
         digests[path.name] = _digest(path)
         size += path.stat().st_blocks * 512
         sync(path)
