@@ -76,7 +76,7 @@ def test_a_file_is_opened_there_under_its_name(other: Other) -> None:
 def test_what_is_changed_there_is_changed_here(other: Other, change: str) -> None:
     file = other.home / "notes"
     file.write_text("some\n")
-    file.chmod(0o640)
+    file.chmod(0o4640)
     other.program(change)
     assert other.open("work", "notes") == ""
     assert file.read_text() == "some\nmore\n"

@@ -393,6 +393,28 @@ def test_a_disposable_whose_machine_hides_its_disks_still_counts_its_memory(worl
     assert world.ended == ["disp1"]
 
 
+def test_a_disposable_that_does_not_answer_keeps_nobody_from_looking_at_the_others(world: World) -> None:
+    asked = asyncio.Event()
+
+    class Slow(Machine):
+        async def disk_usage(self) -> DiskUsage:
+            await asked.wait()
+            return await super().disk_usage()
+
+    class Next(Machine):
+        async def disk_usage(self) -> DiskUsage:
+            asked.set()
+            return await super().disk_usage()
+
+    slow = Slow()
+    for name, machine in (("disp1", slow), ("disp2", Next())):
+        world.add(name, disposable=True)
+        world.lives[-1].machine = machine
+    slow.scratch = BOUND + 1
+    world.look()
+    assert world.ended == ["disp1"]
+
+
 def test_a_new_disposable_is_refused_when_all_have_their_share(world: World) -> None:
     world.add("disp1", disposable=True).scratch = BOUND - 150 * MIB
     world.look()

@@ -204,7 +204,7 @@ def test_who_was_given_a_file_of_a_seed_to_read_cannot_open_it_to_write(based: H
     for path in directory(based).iterdir():
         if path.name != "manifest.json":
             with open(path, "rb") as given, pytest.raises(PermissionError):
-                open(f"/proc/self/fd/{given.fileno()}", "r+b")
+                os.open(f"/proc/self/fd/{given.fileno()}", os.O_RDWR)
 
 
 def again(home: Home, **environment: str) -> None:

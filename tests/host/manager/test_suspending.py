@@ -1,6 +1,7 @@
 """Suspending and resuming pretended domains: what holds of a domain at rest, and what does not disturb it."""
 
 import json
+import os
 import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
@@ -317,6 +318,19 @@ def test_a_suspended_disposable_that_is_killed_is_gone(work: Home) -> None:
     work.kill(name)
     assert name not in work.states()
     assert not directory.exists()
+
+
+def test_the_key_of_what_is_not_whole_any_more_is_overwritten(work: Home) -> None:
+    suspend(work)
+    directory = work.data_dir("work")
+    work.stop_manager()
+    with open(directory / "suspended.json", "rb") as key:
+        size = len(key.read())
+        (directory / "suspended.img").unlink()
+        work.start_manager()
+        assert work.state("work") == "Halted"
+        assert kept(work) == []
+        assert os.pread(key.fileno(), size, 0) == bytes(size)
 
 
 def test_a_disposable_that_is_there_for_one_call_is_not_suspended(work: Home) -> None:

@@ -165,7 +165,7 @@ class Aside:
         if not self._size:
             return
         try:
-            os.fchmod(self._file, stat.S_IMODE(before.st_mode))
+            os.fchmod(self._file, stat.S_IMODE(before.st_mode) & 0o777)  # not to run as its owner
             os.fsync(self._file)
             problem = self._problem(before)
             if not problem:

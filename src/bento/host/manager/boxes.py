@@ -96,7 +96,11 @@ class Boxes:
                         return spare
                 spare.kill()
             box = await self._make(file)
-            box.give(call, leg)
+            try:
+                box.give(call, leg)
+            except OSError:
+                box.kill()
+                raise
         except OSError as error:
             raise Unavailable(f"the box of {call.service} does not start ({error}); run 'bento doctor'") from error
         return box

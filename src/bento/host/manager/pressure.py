@@ -111,7 +111,8 @@ class Pressure:
 
     async def takers(self) -> list[tuple[DomainName, int]]:
         """What each domain that runs takes of the host's memory, the largest first."""
-        taken = [(live.name, await self._measure(live)) for live in self._lives()]
+        lives = tuple(self._lives())
+        taken = zip((live.name for live in lives), await self._measure(lives), strict=True)
         return sorted(taken, key=lambda pair: (-pair[1], pair[0]))
 
     def disposables(self) -> dict[DomainName, int]:
@@ -121,9 +122,9 @@ class Pressure:
     async def measure_disposables(self, *, again: bool = True) -> None:
         """Look at each; without `again` only at those that were never looked at."""
         self._available, self._measured = self._read().available, self._clock()
-        for live in self._disposables():
-            if again or live.uuid not in self._taken:
-                self._taken[live.uuid] = await self._measure(live)
+        lives = [live for live in self._disposables() if again or live.uuid not in self._taken]
+        for live, taken in zip(lives, await self._measure(lives), strict=True):
+            self._taken[live.uuid] = taken
 
     # Disposables.
 
@@ -147,7 +148,11 @@ class Pressure:
             with contextlib.suppress(BentoError):  # it ended by itself
                 await self._end(name)
 
-    async def _measure(self, live: Live) -> int:
+    async def _measure(self, lives: Iterable[Live]) -> list[int]:
+        """What each takes. All at once: else some that do not answer would have the others grow unseen."""
+        return await asyncio.gather(*map(self._measure_one, lives))
+
+    async def _measure_one(self, live: Live) -> int:
         """Its machine's memory, and of its volumes those that lie in memory."""
         assert live.machine
         usage = await live.machine.usage()

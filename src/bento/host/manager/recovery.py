@@ -51,6 +51,7 @@ async def recover(
         elif is_suspended(record) and suspension.is_whole(record):
             log.info("%s is suspended", record.name)
         else:
+            suspension.discard(record)  # a key is not only unlinked
             _put_away(inventory, places, record)
     _sweep(places.domains, {record.domain.uuid for record in inventory})
     _sweep(places.machines, set(machines))

@@ -84,9 +84,7 @@ def test_machines_that_are_forked_at_once_share_one_copy(tmp_path: Path) -> None
     assert copies() == before
 
 
-def test_a_seed_that_is_removed_while_it_is_copied_leaves_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_seed_that_is_removed_while_it_is_copied_leaves_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hypervisor, seed, copy = QemuHypervisor("testing", Accelerator.TCG), image(tmp_path), saving.sealed_copy
 
     def copy_and_remove(memory: Path) -> int:
