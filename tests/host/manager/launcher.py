@@ -297,6 +297,7 @@ if __name__ == "__main__":
     if MEMORY:
         pressure.LOOK_SECONDS = pressure.TRY_SECONDS = 0.02
         pressure.IDLE_SECONDS = 0.0
+    seeds.PUT_OFF_SECONDS = float(os.environ.get("BENTO_TEST_PUT_OFF", seeds.PUT_OFF_SECONDS))
     seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", "1e6"))
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)

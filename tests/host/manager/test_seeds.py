@@ -276,6 +276,19 @@ def test_a_seed_that_fails_several_at_once_has_failed_once(based: Home) -> None:
     eventually(lambda: current(based)["key"] is not None and current(based) != before)
 
 
+def test_a_domain_that_starts_for_ever_does_not_keep_seeds_from_being_made(based: Home) -> None:
+    """Nor one start after the other, as calls to new disposables can be."""
+    based.create("mute")
+    based.ask("admin.vm.property.Set", "mute", "qrexec_timeout", "3600")
+    again(based, BENTO_TEST_PUT_OFF="0")
+    with based.events() as events, based.send("admin.vm.Start", "mute"):
+        events.until("domain-pre-start", "mute")
+        based.ask("admin.vm.property.Set", "base", "memory", "500")
+        heard(events, "seed-made")
+        assert based.state("mute") == "Transient"
+    based.kill("mute")
+
+
 def test_what_is_no_seed_does_not_stay(based: Home) -> None:
     kept = directory(based)
     based.stop_manager()

@@ -65,6 +65,9 @@ LOOK_SECONDS = 0.05
 QUIET_SECONDS = 20.0
 """Without a start of an AppVM, before a seed of its template is made: its person may be about to start others."""
 
+PUT_OFF_SECONDS = 60.0
+"""How long a seed is put off for domains that start: a guest could have one start at any moment, for ever."""
+
 LATER_SECONDS = 60.0
 """Until another look, where the host had too little memory to make one."""
 
@@ -129,6 +132,8 @@ class Seeds:
         """By key: how often no seed could be made, or one did not answer."""
         self._sizes: dict[str, int] = {}
         """Of the seeds that this manager has made, bytes of disk, also of those that are gone."""
+        self._put_off: float | None = None
+        """Since when domains that start have kept seeds from being made: seconds of the monotonic clock."""
         self._crowded = False
         """There was too little room on the disk when that was last looked at."""
 
@@ -216,8 +221,9 @@ class Seeds:
             copied = kind is Kind.DISPOSABLES and base.run
             if self._failed[key] >= TRIES or copied or (self._places.seeds / key).exists():
                 continue
-            if self._somebody_starts():
-                break  # there will be news of how that went
+            if (left := self._put_off_for()) > 0:  # mostly there is news before, of how that start went
+                patience = min(patience or left, left)
+                break
             since = time.time() - self._last_used(base, kind)
             if kind is Kind.APPS and 0 <= since < QUIET_SECONDS:
                 patience = min(patience or QUIET_SECONDS, QUIET_SECONDS - since)
@@ -235,6 +241,15 @@ class Seeds:
         if not self._somebody_starts():
             await self._make_ready(wanted)
         return patience
+
+    def _put_off_for(self) -> float:
+        """Seconds for which a domain that starts may still keep a seed from being made."""
+        if not self._somebody_starts():
+            self._put_off = None
+            return 0.0
+        now = time.monotonic()
+        self._put_off = self._put_off or now
+        return self._put_off + PUT_OFF_SECONDS - now
 
     def _tidy(self, wanted: Container[str]) -> None:
         """Remove every seed but those wanted, what cannot be read as one, and the marks of domains that are gone."""
