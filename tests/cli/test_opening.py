@@ -78,6 +78,18 @@ def test_an_edited_file_takes_the_place_of_the_old_one(
     assert manager.asked == ["bento.vm.Call+qubes.OpenInVM+ dom0 'disposable=yes\\n'"]
 
 
+def test_a_name_that_would_steer_the_terminal_is_shown_and_not_obeyed(
+    manager: FakeManager, bento: Bento, letter: Path, capsys: Sentences
+) -> None:
+    """A file from elsewhere may have any name, also one that is no text."""
+    name = os.fsdecode(b"a\x1b]0;b\x07\xff")
+    letter.rename(name)
+    manager.guest = Opener(back=b"new")
+    assert bento("disp", "open", name) == 0
+    assert capsys.readouterr().out == "a^[]0;b^G<U+DCFF> was changed in the disposable\n"
+    assert Path(name).read_bytes() == b"new"
+
+
 def test_it_is_asked_for_as_the_options_say(manager: FakeManager, bento: Bento, letter: Path) -> None:
     manager.guest = Opener()
     options = ("--disposable=web", "--label", "purple", "--netvm", "none", "--fresh")

@@ -19,6 +19,7 @@ from typing import BinaryIO, NoReturn
 from bento.cli.birth import birth, declare_birth
 from bento.cli.ends import Sink, Source, call
 from bento.cli.exits import Code, Failed
+from bento.cli.harmless import harmless
 from bento.cli.leg import Leg
 from bento.cli.manager import Manager
 from bento.cli.place import Download, Ignored, Upload, room, why
@@ -59,7 +60,7 @@ def disp_open(words: argparse.Namespace, manager: Manager) -> int:
                 return Code.DONE
             changed = opening.edit(path, file)
     if changed:
-        print(f"{path} was changed in the disposable")
+        print(harmless(f"{path} was changed in the disposable"))  # who made the file may have named it, too
     return Code.DONE
 
 
