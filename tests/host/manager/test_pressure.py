@@ -67,7 +67,8 @@ class World:
     def __post_init__(self) -> None:
         self.pressure = Pressure(
             read=lambda: self.host,
-            lives=lambda: self.lives,
+            lives=lambda: [live for live in self.lives if live.state is PowerState.RUNNING],
+            machines=lambda: self.lives,
             is_disposable=lambda name: name in self.disposable,
             save_memory=self.save_memory,
             end=self.end,
@@ -413,6 +414,28 @@ def test_a_disposable_that_does_not_answer_keeps_nobody_from_looking_at_the_othe
     slow.scratch = BOUND + 1
     world.look()
     assert world.ended == ["disp1"]
+
+
+def test_a_disposable_whose_guest_never_says_that_it_has_started_is_bounded_too(world: World) -> None:
+    world.add("disp1", disposable=True).scratch = BOUND + 1
+    world.lives[0].state = PowerState.TRANSIENT
+    world.look()
+    assert world.ended == ["disp1"]
+
+
+def test_a_disposable_that_starts_is_counted_once(world: World) -> None:
+    share = need(400 * MIB, forked=True)
+    world.add("disp2", disposable=True).memory = BOUND - share
+
+    async def fork() -> None:
+        async with world.admission.admitted(record("disp1", DomainClass.DISPOSABLE), forked=True):
+            world.add("disp1", disposable=True).memory = share
+            await world.pressure.measure_disposables()
+            async with world.admission.admitted(record("disp3", DomainClass.DISPOSABLE), forked=True):
+                pass
+
+    with pytest.raises(NoMemory, match=f"take {BOUND >> 20} MiB of"):
+        asyncio.run(fork())
 
 
 def test_a_new_disposable_is_refused_when_all_have_their_share(world: World) -> None:

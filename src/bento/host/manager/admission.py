@@ -64,8 +64,11 @@ class Admission:
             raise NoMemory(f"'{name}' cannot start: {share}; end one of them first")
 
     def _with_promised(self) -> int:
-        promised = sum(wanted for wanted, disposable in self._promised.values() if disposable)
-        return promised + sum(self._pressure.disposables().values())
+        taken = self._pressure.disposables()
+        for name, (wanted, disposable) in self._promised.items():
+            if disposable:  # it may have a machine already
+                taken[name] = max(wanted, taken.get(name, 0))
+        return sum(taken.values())
 
 
 def _sentence(name: DomainName, wanted: int, spare: int, largest: list[tuple[DomainName, int]]) -> str:

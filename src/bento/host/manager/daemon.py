@@ -175,12 +175,16 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         def running() -> list[Live]:
             return lifecycle.running()  # made below: it asks for admission, and that for who runs
 
+        def with_machines() -> list[Live]:
+            return lifecycle.with_machines()
+
         async def end(name: DomainName) -> None:
             await lifecycle.kill(name)
 
         pressure = Pressure(
             read=drivers.memory,
             lives=running,
+            machines=with_machines,
             # One that was just forgotten may not be buried yet.
             is_disposable=lambda name: name in inventory and inventory.get(name).domain.klass is DomainClass.DISPOSABLE,
             save_memory=seeds.save_memory,

@@ -90,6 +90,10 @@ class Lifecycle:
         """Those that have a machine which computes."""
         return [live for live in self._live.values() if live.state is PowerState.RUNNING and live.machine]
 
+    def with_machines(self) -> list[Live]:
+        """Those that have a machine, whatever state they are in."""
+        return [live for live in self._live.values() if live.machine]
+
     async def broker(self, name: DomainName) -> Broker:
         """The broker of a running domain, once its agent has answered."""
         live = self._require(name, PowerState.RUNNING)

@@ -51,6 +51,7 @@ class Pressure:
         *,
         read: Callable[[], HostMemory],
         lives: Callable[[], Iterable[Live]],
+        machines: Callable[[], Iterable[Live]],
         is_disposable: Callable[[DomainName], bool],
         save_memory: Callable[[], None],
         end: Callable[[DomainName], Awaitable[None]],
@@ -58,9 +59,12 @@ class Pressure:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`lives`: the domains that run. `save_memory` drops what only saves time; `end` ends a domain now."""
+        """`lives`: the domains that run. `machines`: those that have a machine, also such as start, for as long as
+        their guests make it last. `save_memory` drops what only saves time; `end` ends a domain now.
+        """
         self._read = read
         self._lives = lives
+        self._machines = machines
         self._is_disposable = is_disposable
         self._save_memory = save_memory
         self._end = end
@@ -97,7 +101,7 @@ class Pressure:
             await self._reclaim()
         else:
             await self._relieve(asked)
-        there = {live.uuid for live in self._lives()}
+        there = {live.uuid for live in self._machines()}
         for known in (self._worked, self._asked, self._vain, self._taken):
             for uuid in known.keys() - there:
                 del known[uuid]
@@ -116,7 +120,7 @@ class Pressure:
         return sorted(taken, key=lambda pair: (-pair[1], pair[0]))
 
     def disposables(self) -> dict[DomainName, int]:
-        """What each disposable that runs took when it was measured; what they mostly do, where it never was."""
+        """What each disposable took when it was measured; what they mostly do, where it never was."""
         return {live.name: self._taken.get(live.uuid, FORKED) for live in self._disposables()}
 
     async def measure_disposables(self, *, again: bool = True) -> None:
@@ -129,7 +133,7 @@ class Pressure:
     # Disposables.
 
     def _disposables(self) -> list[Live]:
-        return [live for live in self._lives() if self._is_disposable(live.name)]
+        return [live for live in self._machines() if self._is_disposable(live.name)]
 
     async def _bound_disposables(self) -> None:
         """Have the largest end until the others are within their bound."""
