@@ -163,3 +163,15 @@ def test_a_full_disk_is_named_and_no_part_of_a_clone_stays(storage: Storage, tmp
     sentence, left = done.stdout.splitlines()
     assert sentence.startswith(f"the disk is full: no room for {tmp_path}/clone")
     assert left == "['source']"
+
+
+def test_where_the_last_room_is_taken_a_volume_that_is_made_thin_stays_as_it_was(
+    storage: Storage, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """write(2) then takes a part, and says so; nobody would miss the rest before a guest does."""
+    before, write = digest(volume), os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[: len(data) // 2], at))
+    with pytest.raises(Unavailable, match="the disk is full"):
+        asyncio.run(storage.thin(volume))
+    assert digest(volume) == before
+    assert [path.name for path in volume.parent.iterdir()] == [volume.name]

@@ -48,7 +48,9 @@ def _copy_pages(source: int, target: int, start: int, end: int) -> None:
         for empty, pages in groupby([piece.startswith(blank, page) for page in range(0, len(piece), PAGE)]):
             length = len(list(pages)) * PAGE
             if not empty:
-                os.pwrite(target, piece[at - begin : at - begin + length], at)
+                pages_read = piece[at - begin : at - begin + length]
+                if os.pwrite(target, pages_read, at) < len(pages_read):  # it got the last room there was
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             at += length
 
 
