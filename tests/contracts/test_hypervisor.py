@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import io
 import os
 import signal
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -514,6 +516,25 @@ def test_a_machine_starts_again_where_one_was_killed(world: World) -> None:
     again = started(world, spec)
     assert world.run(again.state()) is MachineState.RUNNING
     world.run(again.kill())
+
+
+def test_who_may_read_what_all_read_cannot_lock_the_others_out(world: World) -> None:
+    """A QEMU that a guest has taken over has the template's image open, and may lock of it what it likes.
+
+    Bytes 100 to 104 and 200 to 204 are what QEMUs lock (its block/file-posix.c): what they use, and what they mind.
+    """
+    spec = world.spec()
+    with contextlib.ExitStack() as held:
+        for disk in spec.disks:
+            if disk.read_only:
+                file = held.enter_context(open(disk.path, "rb"))
+                fcntl.flock(file, fcntl.LOCK_SH)
+                for first in (100, 200):
+                    lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, first, 5, 0)
+                    fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
+        machine = started(world, spec)
+        assert world.run(machine.state()) is MachineState.RUNNING
+        world.run(machine.kill())
 
 
 def left_in(run_dir: Path) -> list[str]:

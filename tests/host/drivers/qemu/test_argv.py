@@ -106,7 +106,8 @@ def test_disks_are_attached_in_their_order_and_read_only_where_told() -> None:
     assert after("-add-fd", argv()) == ["fd=13,set=0", "fd=14,set=1"]
     root, private = after("-blockdev", argv())
     assert "node-name=disk0" in root
-    assert "read-only=on" in root
+    assert "read-only=on,file.locking=off" in root
+    assert "locking" not in private, "two machines never write to one volume"
     assert "read-only=off,discard=unmap,detect-zeroes=unmap" in private
     assert [d for d in after("-device", argv()) if "virtio-blk" in d] == [
         "virtio-blk-pci,drive=disk0",

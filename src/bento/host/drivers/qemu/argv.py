@@ -156,7 +156,11 @@ def _disks(spec: MachineSpec, fds: Fds) -> list[str]:
     argv = []
     for number, (disk, fd) in enumerate(zip(spec.disks, fds.disks, strict=True)):
         # Blocks that the guest discards or zeroes go back to the host: a volume is as large as what is in it.
-        access = "read-only=on" if disk.read_only else "read-only=off,discard=unmap,detect-zeroes=unmap"
+        # What is read-only many have open, and one that a guest has taken over could hold it locked against all others:
+        # to read is enough for the locks by which QEMUs keep out of each other's way (QEMU's block/file-posix.c).
+        access = (
+            "read-only=on,file.locking=off" if disk.read_only else "read-only=off,discard=unmap,detect-zeroes=unmap"
+        )
         file = f"file.driver=file,file.aio=threads,file.filename=/dev/fdset/{number}"
         node = f"{SCRATCH if disk.scratch else 'disk'}{number}"
         argv += ["-add-fd", f"fd={fd},set={number}"]
