@@ -266,6 +266,7 @@ def test_a_link_is_opened(manager: FakeManager, bento: Bento, letter: Path) -> N
     [
         ("gone", "cannot read gone: No such file or directory"),
         (".", ". is a directory; only files are opened"),
+        ("", "name the file or the link, as in: bento disp open letter.pdf"),
         ("pipe", "pipe is no ordinary file; only files are opened"),
         ("link", "link is a symbolic link; name the file that it leads to"),
         ("file:///etc/passwd", "'file:///etc/passwd' is not a link (http, https or ftp, at most 8192 bytes)"),

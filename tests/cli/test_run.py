@@ -239,6 +239,23 @@ def test_it_runs_in_a_domain_or_in_a_disposable(bento: Bento, capsys: pytest.Cap
     assert capsys.readouterr().err == f"bento: {sentence}\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--disposable", "--"), "put the program behind --, as in: bento run --disposable -- ls -l"),
+        (("--disposable=web",), "put the program behind --, as in: bento run --disposable=web -- ls -l"),
+        (("--disposable=", "--", "true"), "say what it is made from, as in: bento run --disposable=web -- ls -l"),
+        (("--label", "red", "work", "--", "true"), "--label is for a new disposable, and work is none"),
+        (("--fresh", "work", "--", "true"), "--fresh is for a new disposable, and work is none"),
+    ],
+)
+def test_what_is_wrong_about_a_disposable_is_said_as_it_was_typed(
+    bento: Bento, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    assert bento("run", *words) == 2
+    assert capsys.readouterr().err == f"bento: {sentence}\n"
+
+
 def test_a_domain_that_is_missing_is_all_that_is_missed(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     assert bento("run") == 2
     sentence = "name the domain to run it in, or say --disposable, as in: bento run work -- ls -l"

@@ -53,6 +53,8 @@ def disp_open(words: argparse.Namespace, manager: Manager) -> int:
         if LINK.match(words.subject):
             opening.link(decode_link(words.subject.encode(errors="surrogateescape")))
             return Code.DONE
+        if not words.subject:
+            _refuse("name the file or the link, as in: bento disp open letter.pdf")
         path = Path(words.subject)
         with _ordinary(path) as file:
             if words.view_only:

@@ -53,6 +53,8 @@ def declare_run(parser: argparse.ArgumentParser) -> None:
 
 
 def run(words: argparse.Namespace, manager: Manager) -> int:
+    if words.disposable == "":
+        raise Failed("say what it is made from, as in: bento run --disposable=web -- ls -l", Code.BAD_INPUT)
     if words.domain and words.disposable:
         raise Failed(
             f"it runs in {words.domain} or in a disposable; --disposable={words.domain} is one made from that",
@@ -64,7 +66,10 @@ def run(words: argparse.Namespace, manager: Manager) -> int:
         )
     domain = DomainName.parse(words.domain or words.disposable)
     if not words.program or words.words:
-        raise Failed(f"put the program behind --, as in: bento run {domain} -- ls -l", Code.BAD_INPUT)
+        where = words.domain or ("--disposable" if domain == ADMIN else f"--disposable={domain}")
+        raise Failed(f"put the program behind --, as in: bento run {where} -- ls -l", Code.BAD_INPUT)
+    if words.domain and (given := list(birth(words))):
+        raise Failed(f"--{given[0]} is for a new disposable, and {domain} is none", Code.BAD_INPUT)
     terminal = words.tty if words.tty is not None else os.isatty(STDIN) and os.isatty(STDOUT)
     settings = {"autostart": "no" if words.no_autostart else "yes", **birth(words)}
     if words.disposable:
