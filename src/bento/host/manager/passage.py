@@ -98,7 +98,8 @@ async def passage(
     The image's position is shared with the process: it tells how far that is.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
-    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
+    with contextlib.suppress(OSError):  # an account's pipes may take so much (pipe(7)); a small one is only slower
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
     theirs, ours = (read, write) if way == "seal" else (write, read)
     files = (image, theirs, *disks)
     try:

@@ -55,12 +55,13 @@ class Suspension:
                 await self._saved.save(record, live.machine, progress)
                 self._inventory.change(name, run=replace(run, phase=Phase.SUSPENDED))
         except (BentoError, OSError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             self.discard(record)
             if await live.is_gone():
-                raise Unavailable(f"'{name}' ended while it was suspended: {error}") from error
+                raise Unavailable(f"'{name}' ended while it was suspended: {reason}") from error
             await self._run_on(live, run)
-            self._events.tell(name, "domain-suspend-failed", reason=str(error))
-            raise Unavailable(f"'{name}' runs on, it could not be suspended: {error}") from error
+            self._events.tell(name, "domain-suspend-failed", reason=reason)
+            raise Unavailable(f"'{name}' runs on, it could not be suspended: {reason}") from error
         live.saved = True
         await live.machine.kill()
 
