@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import select
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from bento.cli.exits import Code
 from bento.cli.manager import Manager, request
 from bento.cli.render import Paint, print_json, size, table_lines
-from bento.cli.terminal import raw, rows_and_columns, sizes
+from bento.cli.terminal import raw, rows_and_columns
 
 EVERY_SECONDS = 2.0
 ENDS = (b"q", b"Q", b"\x03", b"\x04")
@@ -49,23 +50,23 @@ def _ask(manager: Manager) -> Usage:
 def _redraw(manager: Manager) -> None:
     """Until a key of `ENDS`. The other screen is left, and the terminal as it was, whatever ends this."""
     paint, before = Paint(), None
-    with raw(0), sizes(1) as resized, _other_screen():
-        room = rows_and_columns(1)
+    with raw(0), _resizes() as resized, _other_screen():
         while True:
             now = _ask(manager)
             lines = page(now, before, paint)
             before = now
             while True:
-                _show(lines, *room)
-                ready, _, _ = select.select([0, resized.fileno()], [], [], EVERY_SECONDS)
+                _show(lines)
+                ready, _, _ = select.select([0, resized], [], [], EVERY_SECONDS)
                 if 0 in ready and os.read(0, 64) in (*ENDS, b""):
                     return
-                if resized.fileno() not in ready:
+                if resized not in ready:
                     break
-                room = resized.read()
+                os.read(resized, 64)
 
 
-def _show(lines: Sequence[str], rows: int, columns: int) -> None:
+def _show(lines: Sequence[str]) -> None:
+    rows, columns = rows_and_columns(1)
     shown = [clipped(line, columns) for line in lines]
     if len(shown) > rows:
         shown = [*shown[: rows - 1], clipped(f"... and {len(shown) - rows + 1} more lines", columns)]
@@ -88,14 +89,14 @@ def page(now: Usage, before: Usage | None, paint: Paint) -> list[str]:
             size(row["shared_bytes"]),
             size(row["written_bytes"]),
             size(_sum([row], "disk_bytes", "scratch_bytes")),
-            size(row["memory_bytes"]),
+            size(row["limit_bytes"]),
         ]
         for row in domains
     ]
     # What machines share would be counted more than once in a sum of RSS.
     taken = size(sum(map(_taken, domains)))
     written, volumes = _sum(domains, "written_bytes"), _sum(domains, "disk_bytes", "scratch_bytes")
-    total = ["total", "", "", "-", taken, "-", size(written), size(volumes), size(_sum(domains, "memory_bytes"))]
+    total = ["total", "", "", "-", taken, "-", size(written), size(volumes), size(_sum(domains, "limit_bytes"))]
     available, whole = size(host["available_bytes"]), size(host["total_bytes"])
     summary = (
         f"{available} of {whole} memory available, pressure {_number(host, 'pressure'):.1f} %, {_running(domains)}"
@@ -165,3 +166,16 @@ def _other_screen() -> Iterator[None]:
     finally:
         sys.stdout.write(BACK)
         sys.stdout.flush()
+
+
+@contextmanager
+def _resizes() -> Iterator[int]:
+    """A file that is ready to read when the terminal has another size."""
+    ready, tell = os.pipe()
+    before = signal.signal(signal.SIGWINCH, lambda _number, _frame: os.write(tell, b"."))
+    try:
+        yield ready
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        os.close(ready)
+        os.close(tell)
