@@ -28,7 +28,7 @@ def row(name: str, **more: object) -> dict[str, object]:
         "written_bytes": 20 * MIB,
         "scratch_bytes": 0,
         "disk_bytes": 30 * MIB,
-        "memory_bytes": 400 * MIB,
+        "limit_bytes": 400 * MIB,
         **more,
     }
 

@@ -180,10 +180,10 @@ def test_what_is_written_to_scratch_disks_is_counted_as_memory(world: World, mac
         before = world.run(other.disk_usage())
         assert shell(host, "dd if=/dev/urandom of=$HOME/big bs=1M count=8 && sync").code == 0
         after = world.run(other.disk_usage())
-        assert after.memory_bytes - before.memory_bytes >= 8 << 20
+        assert after.scratch_bytes - before.scratch_bytes >= 8 << 20
         assert after.written_bytes - before.written_bytes >= 8 << 20
     world.run(other.kill())
-    assert world.run(machine.disk_usage()).memory_bytes == 0, "its volumes lie on disk"
+    assert world.run(machine.disk_usage()).scratch_bytes == 0, "its volumes lie on disk"
 
 
 def test_two_machines_share_nothing(world: World, machine: Machine) -> None:

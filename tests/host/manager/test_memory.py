@@ -77,7 +77,7 @@ def test_what_domains_take_is_told_with_the_hosts_memory(measured: Home) -> None
     told = json.loads(measured.ask("bento.vm.Usage"))
     assert (told["host"]["total_bytes"], told["host"]["available_bytes"]) == (16 * GIB, 8 * GIB)
     (row,) = told["domains"]
-    assert (row["name"], row["label"], row["state"], row["memory_bytes"]) == ("work", "green", "Running", 400 * MIB)
+    assert (row["name"], row["label"], row["state"], row["limit_bytes"]) == ("work", "green", "Running", 400 * MIB)
     assert 0 < row["proportional_bytes"] <= row["resident_bytes"]
     assert row["written_bytes"] >= 1_000_000
     assert row["scratch_bytes"] == 0, "its volumes lie on the disk"

@@ -162,7 +162,7 @@ class Pressure:
         usage = await live.machine.usage()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                disks = (await live.machine.disk_usage()).memory_bytes
+                disks = (await live.machine.disk_usage()).scratch_bytes
         except (BentoError, OSError, TimeoutError):
             disks = 0  # it ends just now, or hangs; the kernel's own figure stays
         return usage.memory_bytes + disks

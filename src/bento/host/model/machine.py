@@ -98,7 +98,7 @@ class DiskUsage:
     """Of all its volumes: bytes that the guest wrote in this run; and of the host's memory, those that lie there."""
 
     written_bytes: int
-    memory_bytes: int
+    scratch_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_only_scratch_disks_are_memory() -> None:
         {"node-name": "scratch2", "image": {"actual-size": 20}},
     ]
     written = [{"stats": {"wr_bytes": 1}}, {"stats": {"wr_bytes": 2}}]
-    assert disk_usage(nodes, written) == DiskUsage(written_bytes=3, memory_bytes=30)
+    assert disk_usage(nodes, written) == DiskUsage(written_bytes=3, scratch_bytes=30)
 
 
 @pytest.mark.parametrize("nonsense", [None, 7, "disk", [7], [{}], [{"node-name": "scratch1"}], {"stats": 1}])

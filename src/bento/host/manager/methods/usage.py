@@ -11,7 +11,7 @@ from bento.host.manager.properties import number
 from bento.host.model.domain import RGB, PowerState
 from bento.host.model.errors import BentoError
 from bento.host.model.inventory import DomainRecord
-from bento.host.model.machine import DiskUsage, MachineUsage
+from bento.host.model.machine import DiskUsage
 from bento.host.model.memory import MIB
 from bento.host.ports.hypervisor import Machine
 from bento.wire.admin import Request
@@ -40,8 +40,11 @@ async def usage(manager: Manager, request: Request) -> Reply:
 
 
 async def _row(manager: Manager, record: DomainRecord, machine: Machine) -> dict[str, object]:
-    """`shared_bytes`: what other processes map, too. `scratch_bytes`: volumes in memory, which come on top of that."""
-    used: MachineUsage = await machine.usage()
+    """`shared_bytes`: what other processes map, too. `scratch_bytes`: volumes in memory, which come on top of that.
+
+    `limit_bytes`: what the guest is set to have at most.
+    """
+    used = await machine.usage()
     disks = await _disks(machine)
     run = record.run if manager.lifecycle.state(record.name) is not PowerState.HALTED else None
     return {
@@ -56,9 +59,9 @@ async def _row(manager: Manager, record: DomainRecord, machine: Machine) -> dict
         "proportional_bytes": used.proportional_bytes,
         "shared_bytes": used.shared_bytes,
         "written_bytes": disks.written_bytes if disks else None,
-        "scratch_bytes": disks.memory_bytes if disks else None,
+        "scratch_bytes": disks.scratch_bytes if disks else None,
         "disk_bytes": disk_bytes(manager, record),
-        "memory_bytes": number(record, "memory") * MIB,
+        "limit_bytes": number(record, "memory") * MIB,
     }
 
 
