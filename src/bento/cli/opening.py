@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -214,9 +213,12 @@ def _ordinary(path: Path) -> BinaryIO:
 
 def _finish(file: int, before: os.stat_result) -> None:
     """The rights of the file that was `before`, but not to run as its owner; and on the disk."""
-    with suppress(PermissionError):  # a group that this account is not in: the file stays the account's own
+    mode = stat.S_IMODE(before.st_mode) & 0o777
+    try:
         os.fchown(file, before.st_uid, before.st_gid)
-    os.fchmod(file, stat.S_IMODE(before.st_mode) & 0o777)
+    except PermissionError:  # a group that this account is not in: what it might do, no other group may
+        mode &= ~stat.S_IRWXG
+    os.fchmod(file, mode)
     os.fsync(file)
 
 
