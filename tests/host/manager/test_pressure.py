@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -298,6 +298,13 @@ def test_where_nothing_runs_a_refusal_says_what_else_helps(world: World) -> None
         asyncio.run(start(world))
 
 
+def test_where_no_shutdown_would_be_enough_none_is_advised(world: World) -> None:
+    world.add("large").memory = 300 * MIB
+    world.host = available(NEED - 301 * MIB)
+    with pytest.raises(NoMemory, match=r"or give it less with 'bento prefs new memory'$"):
+        asyncio.run(start(world))
+
+
 def test_of_starts_at_once_no_more_pass_than_there_is_room_for(world: World) -> None:
     world.host = available(3 * NEED)
 
@@ -447,6 +454,17 @@ def test_a_new_disposable_is_refused_when_all_have_their_share(world: World) -> 
             pass
 
     with pytest.raises(NoMemory, match="that they may take together; end one of them first"):
+        asyncio.run(fork())
+
+
+def test_a_disposable_that_is_larger_than_all_may_be_is_told_so(world: World) -> None:
+    large = replace(record("disp1", DomainClass.DISPOSABLE), properties={"memory": "1048576"})
+
+    async def fork() -> None:
+        async with world.admission.admitted(large, forked=False):
+            pass
+
+    with pytest.raises(NoMemory, match=r"together; give it, or what it is made from, less$"):
         asyncio.run(fork())
 
 

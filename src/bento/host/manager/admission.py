@@ -41,9 +41,9 @@ class Admission:
         if not fits():
             await self._pressure.make_room(fits)
         if not fits():
-            largest = (await self._pressure.takers())[:NAMED]
+            takers = await self._pressure.takers()
             if not fits():
-                raise NoMemory(_sentence(name, wanted, self._spare(), largest))
+                raise NoMemory(_sentence(name, wanted, self._spare(), takers))
         self._promised[name] = wanted, disposable
         try:
             yield
@@ -57,6 +57,9 @@ class Admission:
     async def _require_share(self, name: DomainName, wanted: int) -> None:
         """Raises `NoMemory` if the disposables have all that they may have together."""
         bound = self._read().for_disposables
+        if wanted > bound:
+            all_of_it = f"it takes some {_size(wanted)} of memory, and disposables may take {_size(bound)} together"
+            raise NoMemory(f"'{name}' cannot start: {all_of_it}; give it, or what it is made from, less")
         if self._with_promised() + wanted > bound:
             await self._pressure.measure_disposables(again=False)
         if (taken := self._with_promised()) + wanted > bound:
@@ -71,12 +74,12 @@ class Admission:
         return sum(taken.values())
 
 
-def _sentence(name: DomainName, wanted: int, spare: int, largest: list[tuple[DomainName, int]]) -> str:
+def _sentence(name: DomainName, wanted: int, spare: int, takers: list[tuple[DomainName, int]]) -> str:
     short = f"'{name}' cannot start: it takes some {_size(wanted)} of memory, and this machine can spare {_size(spare)}"
-    if not largest:
+    if spare + sum(taken for _, taken in takers) < wanted:  # nor would it fit if none of them ran
         return f"{short}; close some of your own programs, or give it less with 'bento prefs {name} memory'"
-    takers = ", ".join(f"'{taker}' {_size(taken)}" for taker, taken in largest)
-    return f"{short}; {takers} take the most: 'bento shutdown {largest[0][0]}' gives it back"
+    largest = ", ".join(f"'{taker}' {_size(taken)}" for taker, taken in takers[:NAMED])
+    return f"{short}; {largest} take the most: 'bento shutdown {takers[0][0]}' gives it back"
 
 
 def _size(count: int) -> str:
