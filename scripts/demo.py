@@ -295,10 +295,21 @@ def clean(home: Home) -> None:
     if left:
         print(f"  what the demo made is gone; this stays, with its logs: {', '.join(left)}")
         return
-    for path in (Path(home.data), Path(home.run)):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_state(home)
     print("  what the demo made is gone, and as that was all there was, so are Bento's logs and state;")
-    print(f"  your policy in {home.policy} stays")
+    print(f"  what you wrote in {home.config} stays")
+
+
+def remove_state(home: Home) -> None:
+    """All that the manager kept. With BENTO_HOME what the person wrote lies within that, and stays."""
+    shutil.rmtree(home.run, ignore_errors=True)
+    written = {Path(home.config), Path(home.system)}
+    with contextlib.suppress(FileNotFoundError):
+        for path in Path(home.data).iterdir():
+            if path.is_dir() and not path.is_symlink() and path not in written:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path not in written:
+                path.unlink()
 
 
 def write_policy(home: Home) -> None:

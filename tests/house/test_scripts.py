@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 import as_user
+import demo
 import place
 import setup
+from bento.wire.home import Home
 
 USER = as_user.User("bento", 1001, 1001, Path("/home/bento"))
 
@@ -174,3 +176,21 @@ def test_bento_is_not_told_which_modules_to_load_by_where_it_is_called(tree: Pat
 
     assert "hijacked" not in done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_the_person_wrote_outlives_the_demo(tmp_path: Path, beside: bool) -> None:
+    """Beside the state, or, with BENTO_HOME, within."""
+    data = tmp_path / "data"
+    around = tmp_path if beside else data
+    home = Home(*map(PurePosixPath, (data, around / "config", around / "run", around / "system")))
+    written = [Path(home.policy) / "30-user.policy", Path(home.system) / "policy.d/10-all.policy"]
+    state = [Path(home.data) / "bento.db", Path(home.data) / "domains/image", Path(home.manager_socket)]
+    for path in (*written, *state):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    demo.remove_state(home)
+
+    assert all(path.exists() for path in written)
+    assert not [path for path in state if path.exists()]
