@@ -19,6 +19,7 @@ from bench import caller
 from bento.wire.rpc import MAX_DATA
 from bento.wire.vmexec import encode_command
 from tests.host.manager.home import FAKE, QEMU, TREE, Home, Leg, new_home
+from tests.vm.furniture import furnish
 
 CALLER, SERVER, DOM0 = "alpha", "beta", "dom0"
 POLICY = "* * @anyvm @anyvm allow notify=no\n* * @anyvm @adminvm allow notify=no\n"
@@ -134,18 +135,13 @@ def _install_in_admin(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def machines(directory: Path) -> Iterator[Domains]:
-    """`directory` keeps the template from one time to the next."""
-    directory.mkdir(parents=True, exist_ok=True)
-    home = Home(directory, QEMU)
-    home.start_manager()
-    try:
-        if TEMPLATE not in home.states():
-            print("  building the template", flush=True)
-            home.build(TEMPLATE)
+def machines() -> Iterator[Domains]:
+    """With a template of this state of the guest's half, built if there is none."""
+    with new_home(QEMU) as home:
+        furnish(home.path, TEMPLATE)
+        home.start_manager()
         with _running(home):
             yield Domains(home, library="/usr/lib/bento", services="/usr/local/etc/qubes-rpc")
-    finally:
         home.stop_manager()
 
 

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench import caller, policy
@@ -81,8 +80,7 @@ def main() -> int:
     rows += policy.rows()
     report("rpc-loopback", "none: agents as plain processes", rows)
     if os.environ.get("BENTO_BENCH_VM") != "no":
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        with machines(cache / "bento-bench/home") as domains:
+        with machines() as domains:
             rows = [row for path, measure in paths(domains).items() for row in one_path_of_machines(path, measure)]
         report("rpc", accelerator(), rows)
     return 0
