@@ -17,7 +17,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work, or with `.machine`, and then it is all machines that are killed;
 - `BENTO_TEST_STARVED` names a file: while it exists, there is no memory for a machine that goes on from an image;
-- `BENTO_TEST_SEEDS` is QUOTA:USUAL, in bytes, for those of `seeds.py`;
+- `BENTO_TEST_SEEDS` is QUOTA:USUAL, in bytes, for those of `seedfiles.py`;
 - `BENTO_TEST_COUNT` names a file that gets a byte, the function's place in `CRASH_POINTS`, for each such call.
 
 A TemplateVM packs what its file `root` holds, which is in `guest/home` of its run directory.
@@ -42,7 +42,7 @@ from bento.host.drivers.files import FileStorage
 from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
-from bento.host.manager import brokers, daemon, pressure, seeds, templates
+from bento.host.manager import brokers, daemon, pressure, seedfiles, seeds, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv, sealing_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
@@ -293,7 +293,7 @@ if __name__ == "__main__":
     templates.PACK = (PACK, "/machine/guest/vde")
     brokers.Broker = Deafening  # type: ignore[misc]  # in place of the class, for this process
     if sizes := os.environ.get("BENTO_TEST_SEEDS"):
-        seeds.QUOTA, seeds.USUAL_SIZE = map(int, sizes.split(":"))
+        seedfiles.QUOTA, seedfiles.USUAL_SIZE = map(int, sizes.split(":"))
     if MEMORY:
         pressure.LOOK_SECONDS = pressure.TRY_SECONDS = 0.02
         pressure.IDLE_SECONDS = 0.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.host.manager.seeds import CHUNK, _digest
+from bento.host.manager.seedfiles import CHUNK, _digest
 from bento.host.manager.sparse import extents
 
 SIZE = 8 * CHUNK

@@ -13,7 +13,8 @@ from bento.host.manager.brokers import End
 from bento.host.manager.channels import Channels
 from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
-from bento.host.manager.seeds import Seed, Seeds
+from bento.host.manager.seedfiles import Seed
+from bento.host.manager.seeds import Seeds
 from bento.host.manager.suspension import Suspension
 from bento.host.model.errors import Exhausted, Silent, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion

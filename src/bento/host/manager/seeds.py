@@ -4,11 +4,11 @@ There are two kinds. A disposable template's has a copy of its private volume mo
 that. A template's has let go of its private volume, and AppVMs go on from it that each mount their own: that takes them
 a while, which disposables need not take.
 
-A seed is a directory that never changes once it has its name, which is a digest of everything it depends on: another
-template version, another word in the disposable template's volume, another QEMU, and the name is another one. So a
-stale seed is not found, and one that is found was finished. It is read against its own digest once before its first
-use, mostly ahead of it, and then lies in memory while there is enough of that. It is nobody yet: what makes one machine
-differ from another comes to it with its identity, after the fork.
+Here is which seeds there are to be, how one is made, and what may be gone on from; their files are `seedfiles.py`. A
+seed's name is a digest of everything it depends on: another template version, another word in the disposable template's
+volume, another QEMU, and the name is another one. So a stale seed is not found. One that is found is read against its
+own digest once before its first use, mostly ahead of it, and then lies in memory while there is enough of that. It is
+nobody yet: what makes one machine differ from another comes to it with its identity, after the fork.
 
 Seeds are made in the background, whenever something changed, and only ever save time: without one a domain boots.
 """
@@ -17,30 +17,25 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 from contextlib import AsyncExitStack, nullcontext
-from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
-from bento.host.manager.durable import make_directory, sync
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.machines import Machines
 from bento.host.manager.places import Places
 from bento.host.manager.properties import makes_disposables, number, truth
-from bento.host.manager.sparse import extents
+from bento.host.manager.seedfiles import Kind, Seed, SeedFiles
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
 from bento.host.model.errors import BentoError, Unavailable
 from bento.host.model.inventory import DomainRecord, Phase
-from bento.host.model.machine import Image
 from bento.host.model.memory import MIB, HostMemory, is_pressed, need
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.wire.names import DomainName
@@ -48,17 +43,9 @@ from bento.wire.names import DomainName
 log = logging.getLogger(__name__)
 
 FORMAT = 3
-ASIDE = ".new-"
-QUOTA = 4 << 30
-"""Bytes of disk that all seeds may take together; those of the bases used longest ago are not kept beyond it."""
-
-USUAL_SIZE = 256 << 20
-"""Bytes that a seed is expected to take before it is made."""
-
 TRIES = 3
 """Seeds that are made for one key until none is any more: because none could be, or because they did not answer."""
 
-CHUNK = 1 << 20
 LOOK_SECONDS = 0.05
 """Between two looks whether a guest listens: nothing tells of it."""
 
@@ -70,38 +57,6 @@ PUT_OFF_SECONDS = 60.0
 
 LATER_SECONDS = 60.0
 """Until another look, where the host had too little memory to make one."""
-
-
-class Kind(StrEnum):
-    """Who goes on from a seed."""
-
-    DISPOSABLES = "disposables"
-    APPS = "AppVMs"
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """`base` is a disposable template, or a template. `size` is bytes of disk, `made` seconds since 1970."""
-
-    key: str
-    directory: Path
-    kind: Kind
-    base: DomainName
-    version: int
-    size: int
-    made: float
-
-    @property
-    def image(self) -> Image:
-        return _image(self.directory)
-
-    @property
-    def private(self) -> Path:
-        return self.directory / "private.img"
-
-    @property
-    def volatile(self) -> Path:
-        return self.directory / "volatile.img"
 
 
 class Seeds:
@@ -118,6 +73,7 @@ class Seeds:
     ) -> None:
         self._inventory = inventory
         self._places = places
+        self._files = SeedFiles(places.seeds)
         self._hypervisor = hypervisor
         self._machines = machines
         self._templates = templates
@@ -130,16 +86,12 @@ class Seeds:
         """Those that were put into memory ahead, by key: their bytes."""
         self._failed: Counter[str] = Counter()
         """By key: how often no seed could be made, or one did not answer."""
-        self._sizes: dict[str, int] = {}
-        """Of the seeds that this manager has made, bytes of disk, also of those that are gone."""
         self._put_off: float | None = None
         """Since when domains that start have kept seeds from being made: seconds of the monotonic clock."""
-        self._crowded = False
-        """There was too little room on the disk when that was last looked at."""
 
     def kept(self) -> list[Seed]:
         """All there are, those of today's templates and others that are not removed yet."""
-        return [seed for path in sorted(self._places.seeds.iterdir()) if (seed := _read(path))]
+        return self._files.kept()
 
     async def take(self, record: DomainRecord) -> Seed | None:
         """What this domain can go on from, if there is one that is up to date, whole and of its shape."""
@@ -151,9 +103,8 @@ class Seeds:
                 kind, base = Kind.APPS, record
             case _:
                 return None
-        with contextlib.suppress(OSError):  # a full disk costs the order of use, not a disposable, which needs none
-            self._used(base, kind).touch()
-        seed = _read(self._places.seeds / self.key(base, kind, shape=record))
+        self._files.use(kind, base.domain.uuid)
+        seed = self._files.get(self.key(base, kind, shape=record))
         return seed if seed and await self._is_sound(seed) else None
 
     def is_current(self, seed: Seed) -> bool:
@@ -166,14 +117,14 @@ class Seeds:
             return  # several went on from it at once, and it failed once
         log.error("the seed of %s did not work, and is not used again", seed.base)
         self._failed[seed.key] += 1
-        self._remove(seed.directory)
+        self._remove(seed.key)
 
     def save_memory(self) -> None:
         """Give back the memory that seeds are kept in between two forks, where none of its forks lives or begins."""
         used = {record.domain.template for record in self._inventory if record.run}
         for seed in self.kept():
             if seed.base not in used:
-                self._rest(seed.directory)
+                self._rest(seed.key)
 
     def key(self, base: DomainRecord, kind: Kind, *, shape: DomainRecord | None = None) -> str:
         """The digest of all that a seed depends on, in hex. `shape`: a domain of whose size it is to be, else `base`.
@@ -186,17 +137,13 @@ class Seeds:
         boot = [version.digest, self._templates.cmdline(version)]
         terms: list[object] = [FORMAT, self._hypervisor.fingerprint, kind, boot, size]
         if kind is Kind.DISPOSABLES:
-            status = _status(self._places.private(base.domain.uuid))
-            volume = [status.st_ino, status.st_size, status.st_mtime_ns] if status else []
-            terms += [str(base.domain.uuid), volume]
+            terms += [str(base.domain.uuid), _state(self._places.private(base.domain.uuid))]
         return sha256(json.dumps(terms).encode()).hexdigest()
 
     # In the background.
 
     async def keep(self) -> None:
         """Make what is missing and remove what is stale, now and whenever something has happened, for ever."""
-        for path in self._places.seeds.glob(f"{ASIDE}*"):
-            shutil.rmtree(path, ignore_errors=True)
         while True:
             with self._events.listen() as news:
                 while True:
@@ -219,7 +166,7 @@ class Seeds:
         self._tidy(wanted)
         for key, (base, kind) in wanted.items():
             copied = kind is Kind.DISPOSABLES and base.run
-            if self._failed[key] >= TRIES or copied or (self._places.seeds / key).exists():
+            if self._failed[key] >= TRIES or copied or self._files.get(key):
                 continue
             if (left := self._put_off_for()) > 0:  # mostly there is news before, of how that start went
                 patience = min(patience or left, left)
@@ -228,7 +175,7 @@ class Seeds:
             if kind is Kind.APPS and 0 <= since < QUIET_SECONDS:
                 patience = min(patience or QUIET_SECONDS, QUIET_SECONDS - since)
                 continue
-            if not self._has_room():
+            if not self._files.has_room():
                 break
             if self._is_short(base):
                 patience = LATER_SECONDS
@@ -252,28 +199,14 @@ class Seeds:
         return self._put_off + PUT_OFF_SECONDS - now
 
     def _tidy(self, wanted: Container[str]) -> None:
-        """Remove every seed but those wanted, what cannot be read as one, and the marks of domains that are gone."""
-        marks = {self._used(record, kind) for record in self._inventory for kind in Kind}
-        for path in list(self._places.seeds.iterdir()):
-            if path.is_dir():
-                if path.name not in wanted or _read(path) is None:
-                    self._remove(path)
-            elif path not in marks:
-                path.unlink()
+        """Remove all but the seeds wanted, what cannot be read as one, and the marks of domains that are gone."""
+        for name in self._files.names():
+            if name not in wanted or self._files.get(name) is None:
+                self._remove(name)
+        self._files.forget_all_but(record.domain.uuid for record in self._inventory)
 
     def _somebody_starts(self) -> bool:
         return any(record.run and record.run.phase is Phase.STARTING for record in self._inventory)
-
-    def _has_room(self) -> bool:
-        """Whether the disk has room for a seed and as much again: what only saves time must not fill it."""
-        try:
-            room = os.statvfs(self._places.seeds)
-        except OSError:
-            return False
-        crowded, self._crowded = self._crowded, room.f_bavail * room.f_frsize < 2 * USUAL_SIZE
-        if self._crowded and not crowded:
-            log.warning("no seeds are made while less than %d MiB of the disk are free", 2 * USUAL_SIZE >> 20)
-        return not self._crowded
 
     def _is_short(self, base: DomainRecord) -> bool:
         """Whether the host has too little memory for a machine of this size that only saves time."""
@@ -290,31 +223,20 @@ class Seeds:
         apps = [record for record in self._inventory if starts_fast(record)]
         bases += [(app, Kind.APPS) for app in apps if self._last_used(app, Kind.APPS)]
         bases.sort(key=lambda one: -self._last_used(*one))
-        wanted: dict[str, tuple[DomainRecord, Kind]] = {}
-        room = QUOTA
+        by_key: dict[str, tuple[DomainRecord, Kind]] = {}
         for base, kind in bases:
             with contextlib.suppress(BentoError):  # a template without an image, say: nothing to make a seed of
-                key = self.key(base, kind)
-                if key in wanted:
-                    continue
-                seed = _read(self._places.seeds / key)
-                # One that turned out too large is not made again and again. It costs the others nothing: else a guest
-                # that fills its disposable template would have all seeds removed.
-                size = seed.size if seed else self._sizes.get(key, USUAL_SIZE)
-                if size <= room:
-                    room -= size
-                    wanted[key] = base, kind
-        return wanted
+                by_key.setdefault(self.key(base, kind), (base, kind))
+        return {key: by_key[key] for key in self._files.within_quota(by_key)}
 
     async def _make(self, key: str, base: DomainRecord, kind: Kind) -> None:
         """Written aside, on disk when it gets its name."""
         began = time.monotonic()
-        uuid, aside = uuid4(), self._places.seeds / f"{ASIDE}{uuid4()}"
+        uuid = uuid4()
         async with AsyncExitStack() as undo:
             slot = undo.enter_context(self._inventory.slot())
-            undo.callback(shutil.rmtree, aside, ignore_errors=True)
+            aside = undo.enter_context(self._files.aside())
             undo.callback(shutil.rmtree, self._places.machine(uuid), ignore_errors=True)
-            make_directory(aside)
             self._places.machine(uuid).mkdir(parents=True, mode=0o700)
             version = self._templates.version_for(base)
             for_apps = kind is Kind.APPS
@@ -326,21 +248,18 @@ class Seeds:
             await machine.save(aside / "state")
             await machine.kill()
             await self._machines.thin(spec)
-            await asyncio.to_thread(_finish, aside, kind, _of(base, kind), version.number)
+            await asyncio.to_thread(self._files.finish, aside, kind, _of(base, kind), version.number)
             if key != self.key(base, kind):
                 return  # what it was made of changed meanwhile; the news of that is waiting
-            os.rename(aside, self._places.seeds / key)
-            sync(self._places.seeds)
+            self._files.name(aside, key)
         self._sound.add(key)
-        if seed := _read(self._places.seeds / key):
-            self._sizes[key] = seed.size
         log.info("a seed for %s of %s was made in %.1f s", kind, _of(base, kind), time.monotonic() - began)
         self._events.tell(_of(base, kind), "seed-made", key=key)
 
     async def _make_ready(self, keys: Iterable[str]) -> None:
         """Do ahead what the first that goes on from each would wait for: read it, and have it in memory."""
         for key in keys:
-            seed = _read(self._places.seeds / key)
+            seed = self._files.get(key)
             if seed is None or key in self._ready or not self._has_memory(seed) or not await self._is_sound(seed):
                 continue
             try:
@@ -350,7 +269,7 @@ class Seeds:
                 return
             self._ready[key] = seed.size
             if not seed.directory.exists():  # it was removed meanwhile
-                self._rest(seed.directory)
+                self._rest(seed.key)
 
     def _has_memory(self, seed: Seed) -> bool:
         """Whether the host has some to spare for it, and not too much of that is spent on seeds already."""
@@ -361,33 +280,23 @@ class Seeds:
     async def _is_sound(self, seed: Seed) -> bool:
         async with self._reading:
             if seed.key not in self._sound:
-                if not await asyncio.to_thread(_matches, seed.directory):
+                if not await asyncio.to_thread(self._files.is_whole, seed):
                     self.distrust(seed)
                     return False
                 self._sound.add(seed.key)
         return True
 
-    def _remove(self, directory: Path) -> None:
-        """Its name first, so that nobody finds half of it."""
-        gone = self._places.seeds / f"{ASIDE}{uuid4()}"
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(directory, gone)
-            shutil.rmtree(gone, ignore_errors=True)
-        self._sound.discard(directory.name)
-        self._rest(directory)
+    def _remove(self, name: str) -> None:
+        self._files.remove(name)
+        self._sound.discard(name)
+        self._rest(name)
 
-    def _rest(self, directory: Path) -> None:
-        self._ready.pop(directory.name, None)
-        self._hypervisor.forget(_image(directory))
-
-    def _used(self, base: DomainRecord, kind: Kind) -> Path:
-        """A file that was touched when a disposable of `base` was last made, or when it was started itself."""
-        return self._places.seeds / f"{'used' if kind is Kind.DISPOSABLES else 'started'}-{base.domain.uuid}"
+    def _rest(self, name: str) -> None:
+        self._ready.pop(name, None)
+        self._hypervisor.forget(self._files.image(name))
 
     def _last_used(self, base: DomainRecord, kind: Kind) -> float:
-        """Seconds since 1970; 0.0 if never."""
-        status = _status(self._used(base, kind))
-        return status.st_mtime if status else 0.0
+        return self._files.last_used(kind, base.domain.uuid)
 
 
 def starts_fast(record: DomainRecord) -> bool:
@@ -409,75 +318,10 @@ async def _until_it_listens(machine: Machine, seconds: int) -> None:
         raise Unavailable(f"its guest was not ready within {seconds} s") from None
 
 
-# The files of a seed.
-
-
-def _image(directory: Path) -> Image:
-    return Image(directory / "memory", directory / "state")
-
-
-MANIFEST = "manifest.json"
-
-
-def _finish(directory: Path, kind: Kind, base: DomainName, version: int) -> None:
-    digests, size = {}, 0
-    for path in sorted(directory.iterdir()):
-        # Nobody's to write: where QEMU runs as the person, one that a guest has taken over would open it once more.
-        path.chmod(0o400)
-        digests[path.name] = _digest(path)
-        size += path.stat().st_blocks * 512
-        sync(path)
-    facts = {
-        "kind": kind, "base": base, "version": version, "made": time.time(), "size": size, "digests": digests
-    }  # fmt: skip
-    with open(directory / MANIFEST, "w") as file:
-        json.dump(facts, file)
-    sync(directory / MANIFEST)
-    sync(directory)
-
-
-def _read(directory: Path) -> Seed | None:
-    """What the directory of a seed holds; None if it holds none."""
+def _state(volume: Path) -> list[int]:
+    """What is another as soon as somebody wrote to the volume; nothing if there is none yet."""
     try:
-        facts = json.loads((directory / MANIFEST).read_bytes())
-        kind, base, version, size, made = (facts[name] for name in ("kind", "base", "version", "size", "made"))
-        return Seed(directory.name, directory, Kind(kind), DomainName(base), int(version), int(size), float(made))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _matches(directory: Path) -> bool:
-    """Whether every file of a seed is what it was when it was made."""
-    try:
-        digests = json.loads((directory / MANIFEST).read_bytes())["digests"]
-        return all(digest == _digest(directory / name) for name, digest in digests.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _digest(path: Path) -> str:
-    """Of a file that is mostly holes: its size, and each chunk with its number that is not all zeros. SHA-256, hex."""
-    digest = sha256(path.stat().st_size.to_bytes(8, "big"))
-    for at, chunk in _chunks(path):
-        digest.update(at.to_bytes(8, "big"))
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
-    zeros = bytes(CHUNK)
-    with open(path, "rb") as file:
-        done = 0
-        for start, end in extents(file.fileno()):
-            for at in range(max(done, start // CHUNK * CHUNK), end, CHUNK):
-                chunk = os.pread(file.fileno(), CHUNK, at)
-                if chunk != zeros[: len(chunk)]:
-                    yield at, chunk
-                done = at + CHUNK
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
+        status = volume.stat()
     except FileNotFoundError:
-        return None
+        return []
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
