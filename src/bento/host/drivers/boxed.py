@@ -254,15 +254,28 @@ class _Process:
 
 
 def _find_boxes(home: str, owners: Container[int]) -> list[Box]:
+    # A machine whose box ends while we look gets another parent, and would be in neither of the groups: look again.
+    while (boxes := _hold(_groups(home, owners), home, owners)) is None:
+        pass
+    return boxes
+
+
+def _groups(home: str, owners: Container[int]) -> list[list[_Process]]:
+    """What belongs to one machine: its box and what is in it, or a machine without a box."""
     processes = [each for pid in _pids() if (each := _look(pid, home, owners))]
     outer = {each.pid: each for each in processes if each.mark and not each.inner}
     within = {each.parent: each for each in processes if each.inner and each.parent in outer}
     alone = [each for each in processes if each.mark and each.inner and each.parent not in outer]
-    groups = [[each, *([within[each.pid]] if each.pid in within else [])] for each in outer.values()]
-    return list(_hold([*groups, *([each] for each in alone)], home, owners))
+    return [
+        *([each, *([within[each.pid]] if each.pid in within else [])] for each in outer.values()),
+        *([each] for each in alone),
+    ]
 
 
-def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int]) -> Iterator[Box]:
+def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int]) -> list[Box] | None:
+    """The groups, held for good; without what has ended. None if one of the processes is not where it was seen."""
+    boxes: list[Box] = []
+    moved = False
     for group in groups:
         held: list[int] = []
         for process in group:
@@ -272,10 +285,12 @@ def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int
                 # Between the look and the hold the number may have gone to a stranger; the hold is for good.
                 now = _look(process.pid, home, owners)
                 if now is None or (now.parent, now.inner) != (process.parent, process.inner):
+                    moved = moved or now is not None
                     os.close(held.pop())
         uuid = group[0].mark
         if held and uuid:
-            yield Box(uuid, next((each.pid for each in group if each.inner), None), held)
+            boxes.append(Box(uuid, next((each.pid for each in group if each.inner), None), held))
+    return None if moved else boxes
 
 
 def _pids() -> Iterator[int]:
