@@ -148,9 +148,13 @@ class Saved:
             "disks": list(rest.disks),
         }
         wrapped = self._keys.wrap(key, _purpose(uuid, about))
-        with _open(self._places.suspended_facts(uuid), os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
-            os.write(file, json.dumps({"about": about, "key": wrapped.hex()}).encode())
-            os.fsync(file)
+        with (
+            _open(self._places.suspended_facts(uuid), os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd,
+            open(fd, "wb", closefd=False) as file,  # which writes all of it, or raises
+        ):
+            file.write(json.dumps({"about": about, "key": wrapped.hex()}).encode())
+            file.flush()
+            os.fsync(fd)
 
     def _read(self, record: DomainRecord) -> tuple[Rest, bytes]:
         uuid = record.domain.uuid

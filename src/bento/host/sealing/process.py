@@ -14,7 +14,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 def main(way: str, image: int, stream: int, disks: list[int]) -> int:
     key = read_up_to(0, KEY_SIZE)
     assert len(key) == KEY_SIZE, "the manager sends the key"
-    Sealer(key).seal(Piece(0, 0, b""))  # what is loaded at the first use is loaded now
+    Sealer(bytes(KEY_SIZE)).seal(Piece(0, 0, b""))  # what is loaded at the first use is loaded now
     confine(SEALER)
     try:
         if way == "seal":
