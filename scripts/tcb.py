@@ -129,7 +129,13 @@ def is_door(codec: Codec) -> bool:
 
 def closure(graph: grimp.ImportGraph, modules: Iterable[str]) -> set[str]:
     """The modules and all that they import."""
-    return {*modules}.union(*(graph.find_upstream_modules(module) for module in modules))
+    found = {*modules}
+    left = [*found]
+    while left:
+        new = graph.find_modules_directly_imported_by(left.pop()) - found
+        found |= new
+        left += new
+    return found
 
 
 def reads(text: str, doors: set[str], *, confined: bool) -> bool:

@@ -538,6 +538,7 @@ def test_a_port_that_nobody_listens_on_is_a_fault(running: Agent, host: Host) ->
 # Many at once, and callers that misbehave.
 
 
+@pytest.mark.slow
 def test_a_thousand_calls_at_256_at_once_all_end_well(host: Host) -> None:
     for _ in range(4):
         calls = [host.serve("qubes.VMExec", encode_command([b"cat"]), stdin=b"%d" % number) for number in range(256)]

@@ -160,6 +160,7 @@ def resident(running: Agent) -> int:
     return int(fields["VmRSS"].split()[0]) << 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", ["test.Count", "qubes.WaitForSession"])
 def test_input_in_tiny_pieces_takes_no_more_memory_than_it_has_bytes(
     running: Agent, host: Host, tmp_path: Path, late: str

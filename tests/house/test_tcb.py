@@ -26,8 +26,7 @@ def graph(whole: grimp.ImportGraph) -> grimp.ImportGraph:
 
 
 def broker(graph: grimp.ImportGraph, tree: Path) -> tcb.Process:
-    (found,) = [process for process in tcb.measure(graph, tree / "src") if process.name == "bento.host.broker"]
-    return found
+    return next(process for process in tcb.measure(graph, tree / "src") if process.name == "bento.host.broker")
 
 
 def test_calls_of_hostile_guests_are_read_by_a_thousand_lines_at_most(graph: grimp.ImportGraph, tree: Path) -> None:
@@ -57,7 +56,7 @@ def test_an_import_in_the_relay_raises_the_count_by_all_that_it_brings(graph: gr
 
 
 def test_who_takes_frames_apart_by_hand_reads_calls_too(graph: grimp.ImportGraph, tree: Path) -> None:
-    (command,) = [process for process in tcb.measure(graph, tree / "src") if process.name == "bento.cli"]
+    command = next(process for process in tcb.measure(graph, tree / "src") if process.name == "bento.cli")
 
     assert {"leg", "caller", "frames"} <= {Path(file.path).stem for file in command.calls}
 

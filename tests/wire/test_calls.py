@@ -481,4 +481,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=100, stateful_step_count=60)
+TestConversation.settings = settings(stateful_step_count=60)

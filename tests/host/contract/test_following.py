@@ -1,13 +1,14 @@
 """What a broker makes of conversations: every legal one passes whole, every other is cut where it goes wrong."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bento.host.contract.check import check
 from bento.host.contract.table import encode
 from bento.wire.contract import Broken, Follower
 from bento.wire.rpc import Role
+from tests.examples import examples
 from tests.host.contract.conversations import Bad, Draw, Ended, Event, Exited, Said, illegal, legal
 from tests.host.contract.examples import CONTRACTS
 from tests.wire.strategies import cut
@@ -39,7 +40,7 @@ def test_the_examples_are_sound(name: str) -> None:
     assert check(CONTRACTS[name]) == ()
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(name=NAMES, data=st.data())
 def test_every_legal_conversation_passes_whole_in_whatever_pieces(name: str, data: st.DataObject) -> None:
     follower = Follower(TABLES[name])
@@ -58,7 +59,7 @@ def broken(name: str, bad: Bad, data: st.DataObject | None) -> Broken:
     return found.value
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(name=NAMES, data=st.data())
 def test_a_conversation_is_cut_where_it_goes_wrong_and_the_right_side_is_to_blame(
     name: str, data: st.DataObject
@@ -72,7 +73,7 @@ def test_a_conversation_is_cut_where_it_goes_wrong_and_the_right_side_is_to_blam
     assert (pieces.blame, str(pieces)) == (whole.blame, str(whole))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     name=NAMES,
     said=st.lists(st.tuples(st.sampled_from(Role), st.binary(max_size=40)), max_size=10),

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from uuid import UUID, uuid5
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.host.drivers.sqlite import SCHEMA, SqliteStore
@@ -25,6 +25,7 @@ from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run, TemplateVersion
 from bento.host.ports.store import Store
 from bento.wire.names import DomainName, FeatureName, Tag
+from tests.examples import examples
 from tests.wire.strategies import DOMAINS, SPELLING
 
 RED = LABELS[0].name
@@ -80,7 +81,7 @@ def key_of(made: TemplateVersion) -> tuple[str, int]:
     return made.template, made.number
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     records=st.lists(RECORDS, max_size=4, unique_by=(lambda r: r.slot, lambda r: r.name, lambda r: r.domain.uuid)),
     versions=st.lists(VERSIONS, max_size=3, unique_by=key_of),
@@ -271,6 +272,7 @@ def killed(path: Path, start: int, lines: int, chance: random.Random) -> list[st
     return said
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_nothing_it_acknowledged_and_tears_no_record(path: Path) -> None:
     chance = random.Random(7)
     number = 0
@@ -286,6 +288,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged_and_tears_no_record(path:
             assert made == {n for n in range(1, number + 1) if n % 4}, "a record and its version are apart"
 
 
+@pytest.mark.slow
 def test_a_writer_killed_while_it_makes_the_schema_is_followed_by_one_that_can(tmp_path: Path) -> None:
     chance = random.Random(8)
     for number in range(6):

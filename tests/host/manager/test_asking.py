@@ -200,6 +200,7 @@ def test_a_time_outlives_the_manager_and_a_session_does_not(asked: Home, how: st
     assert grants(asked) == []
 
 
+@pytest.mark.slow
 def test_a_killed_manager_never_promised_what_it_did_not_keep(asked: Home) -> None:
     """It dies while it keeps a grant: there is one, whole, or none."""
     asked.stop_manager()

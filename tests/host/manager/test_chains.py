@@ -6,7 +6,7 @@ from pathlib import Path
 from stat import S_IMODE
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.host.manager.chains import Chain
@@ -21,6 +21,7 @@ from bento.host.model.audit import (
     parse_line,
     verify,
 )
+from tests.examples import examples
 from tests.host.model.test_audit import CALL
 
 SMALL = 2500
@@ -92,7 +93,7 @@ def test_a_snapshot_stays_what_it_is_whatever_the_chain_does(place: Path) -> Non
         assert verify(snapshot.lines(), snapshot.first, [snapshot.head]) == Sound(1, snapshot.head)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.data())
 def test_wherever_the_log_is_cut_off_it_is_mended_says_so_and_goes_on(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -198,6 +198,7 @@ def test_a_guest_that_is_silent_on_kvm_alone_is_emulated_and_so_are_all_after_it
     assert home.log().count("once more") == 1
 
 
+@pytest.mark.slow
 def test_a_guest_that_is_silent_either_way_says_nothing_about_kvm(home: Home) -> None:
     home.start_manager(BENTO_TEST_KVM="yes")
     home.build()

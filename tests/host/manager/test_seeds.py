@@ -249,6 +249,7 @@ def test_a_disposable_that_finds_no_memory_is_refused_and_its_seed_stays(based: 
     assert went_on(based, disposable(based))
 
 
+@pytest.mark.slow
 def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(based: Home) -> None:
     based.create("mute-one", "base", "DispVM")
     based.ask("admin.vm.property.Set", "mute-one", "qrexec_timeout", "1")
@@ -262,6 +263,7 @@ def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(ba
     assert not went_on(based, name), "it boots"
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_several_at_once_has_failed_once(based: Home) -> None:
     mute = [f"mute-{number}" for number in range(TRIES)]
     for name in mute:
