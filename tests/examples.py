@@ -8,4 +8,4 @@ USUAL = 100
 
 def examples(count: int) -> settings:
     """`count` of them, or as few as the profile in force tries, in proportion."""
-    return settings(max_examples=max(1, count * settings.default.max_examples // USUAL))
+    return settings(max_examples=max(1, count * settings().max_examples // USUAL))
