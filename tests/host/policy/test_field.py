@@ -330,6 +330,31 @@ def test_what_does_not_run_is_refused_as_loudly_as_the_rule_says(notify: str, to
     assert decision(f"* * red spawner allow autostart=no{notify}", "red", "spawner").notify is told
 
 
+@pytest.mark.parametrize(
+    ("above", "offered"),
+    [
+        # TagVM.expand, TypeVM.expand: what a tag or a class denies is not offered, the host included
+        ("* * red @tag:of-dom0 deny", False),
+        ("* * red @type:AdminVM deny", False),
+        ("* * red @tag:three deny", True),
+        ("* * red @type:AppVM deny", True),
+        ("* * green @tag:of-dom0 deny", True),
+        ("* * red @tag:of-dom0 allow target=green", True),
+    ],
+)
+def test_a_denied_tag_or_class_of_the_host_keeps_it_from_being_offered(above: str, offered: bool) -> None:
+    decided = decision(f"* * red green ask;{above};* * red * ask", "red", "green")
+    assert isinstance(decided, Asking)
+    assert (ADMIN in decided.candidates) is offered
+
+
+@pytest.mark.parametrize("selector", ["@tag:of-dom0", "@type:AdminVM"])
+def test_a_tag_or_a_class_never_offers_the_host(selector: str) -> None:
+    """Here the reference would, though by the same rule it denies the call that names the host."""
+    assert outcome(f"* * red green ask;* * red {selector} ask", "red", "green") == "? green"
+    assert outcome(f"* * red {selector} allow", "red", "dom0") == "no-rule"
+
+
 # ---- Bento's own ---------------------------------------------------------------------------------
 
 HIDDEN = World(

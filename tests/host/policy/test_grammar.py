@@ -225,6 +225,7 @@ MALFORMED: list[tuple[str, int, str]] = [
     ("s * @dispvm:@tag: * deny", 18, "expected a tag after @tag:, found nothing"),
     ("s * @dispvm:dom0 * deny", 13, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:, found 'dom0'"),
     ("s * * @dispvm:@adminvm deny", 15, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:"),
+    (f"s * * @dispvm:uuid:{UUID(int=0)} deny", 15, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:"),
     ("s * * * ask target=@dispvm:dom0", 28, "expected a domain's name or uuid:UUID after @dispvm:, found 'dom0'"),
     ("s * @dispvm:@dispvm * deny", 13, "expected a domain's name, uuid:UUID or @tag:TAG after @dispvm:"),
     ("s * uuid:C9024A97-9B15-46CC-8341-38D75D5D421B * deny", 10, "expected a UUID in small letters after uuid:"),

@@ -24,6 +24,7 @@ from bento.host.policy.rules import (
     Named,
     OwnDisposable,
     Rule,
+    withholds_admin,
 )
 from bento.host.policy.world import Disposable, Keyword, Party, World, intended
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, TargetName, UserName, printable
@@ -243,6 +244,8 @@ def candidates(rules: Index, call: Call, world: World) -> Iterator[End]:
     for rule in rules.about(call.service, call.argument, call.source, world):
         if isinstance(rule.action, Deny) or rule.action.target is None:
             settled = [party for party in open_ones if rule.target.matches(party, world)]
+            if ADMIN in open_ones and withholds_admin(rule, world):
+                settled.append(ADMIN)
         else:
             there = _party(rule.action.target, call.source, world)
             settled = [party for party in open_ones if party == there]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.domain import ADMIN, ADMIN_UUID, DomainClass
 from bento.host.model.fault import Fault, Malformed
 from bento.host.policy.rules import (
     Action,
@@ -300,7 +300,7 @@ def _class(word: Word) -> str:
 def _base(word: Word, what: str) -> Named | Identified:
     """What disposables are made from; that is never the admin domain."""
     base = _one(word, what)
-    if base == Named(ADMIN):
+    if base in (Named(ADMIN), Identified(ADMIN_UUID)):
         raise word.expected(what)
     return base
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from bento.host.model.domain import ADMIN
+from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.policy.world import DefaultDisposable, Disposable, Keyword, Party, World
 from bento.wire.names import DomainName, ServiceArgument, ServiceName, Tag, UserName
 
@@ -251,6 +251,22 @@ class Rule:
         service = "*" if self.service is None else self.service
         argument = "*" if self.argument is None else f"+{self.argument}"
         return f"{service} {argument} {self.source} {self.target} {self.action}"
+
+
+def withholds_admin(rule: Rule, world: World) -> bool:
+    """Whether a `deny` by a tag that the admin domain carries, or by its class, keeps it from being offered.
+
+    Such a rule never matches a call to it (`World.facts`); but in the field it counts where the choices of a question
+    are gathered, and the host is the last that may be offered against a rule. To `ask` by tag or class offers it never.
+    """
+    admin = world.domains.get(ADMIN)
+    match rule:
+        case Rule(target=Tagged(tag), action=Deny()):
+            return admin is not None and tag in admin.tags
+        case Rule(target=OfClass(klass), action=Deny()):
+            return klass == DomainClass.ADMIN
+        case _:
+            return False
 
 
 def spelled(name: DomainName) -> str:

@@ -33,6 +33,7 @@ from bento.host.policy.rules import (
     Rule,
     Selector,
     Source,
+    withholds_admin,
 )
 from bento.host.policy.services import OTHER, Asked, Services, Vocabulary
 from bento.host.policy.world import DefaultDisposable, Disposable, Keyword, Party, World
@@ -118,6 +119,8 @@ class Space:
 
     def offers(self, rule: Rule) -> Pairs:
         """Who may, or may not, be sent to whom by `rule` when a person is asked."""
+        if withholds_admin(rule, self._world):
+            return self.matches(rule) | self.calling(rule.source) << self._places[ADMIN]
         if isinstance(rule.action, Deny) or rule.action.target is None:
             return self.matches(rule)
         return self._sent(self.calling(rule.source), rule.action.target)
