@@ -22,12 +22,14 @@ MAY_IMPORT = {
     "bento.host.jail": ("bento.wire",),
     "bento.host.broker": ("bento.host.jail", "bento.wire"),
     "bento.host.service": ("bento.host.jail", "bento.wire"),
-    "bento.host.sealing": ("bento.host.jail", "bento.wire"),
+    "bento.host.sealing": ("bento.host.jail", "bento.host.disk", "bento.wire"),
+    "bento.host.disk": (),
     "bento.host.model": ("bento.wire",),
     "bento.host.policy": ("bento.host.model", "bento.wire"),
     "bento.host.contract": ("bento.host.model", "bento.wire"),
     "bento.host.ports": ("bento.host.model", "bento.wire"),
     "bento.host.drivers": (
+        "bento.host.disk",
         "bento.host.ports",
         "bento.host.policy",
         "bento.host.contract",
@@ -35,6 +37,7 @@ MAY_IMPORT = {
         "bento.wire",
     ),
     "bento.host.manager": (
+        "bento.host.disk",
         "bento.host.ports",
         "bento.host.policy",
         "bento.host.contract",

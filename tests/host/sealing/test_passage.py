@@ -5,11 +5,14 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from bento.host.manager.__main__ import sealing_argv
+from bento.host.sealing.format import PIECE
+from bento.host.sealing.passage import content
 from bento.wire.sealing import Failure
 
 KEY = bytes(range(32))
@@ -50,8 +53,8 @@ def image(tmp_path: Path) -> Iterator[int]:
 def disk(*written: tuple[int, bytes], size: int = 64 << 20) -> int:
     fd = os.memfd_create("disk")
     os.ftruncate(fd, size)
-    for offset, content in written:
-        os.pwrite(fd, content, offset)
+    for offset, data in written:
+        os.pwrite(fd, data, offset)
     return fd
 
 
@@ -159,3 +162,13 @@ def test_it_is_not_for_use_by_hand(words: list[str]) -> None:
     done = subprocess.run(sealing_argv(words, 1 << 20), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "not for use by hand" in done.stderr
+
+
+def test_a_disk_that_its_machine_makes_shorter_meanwhile_comes_to_an_end() -> None:
+    one = disk((0, b"x" * 4 * PIECE))
+    found = content(one)
+    offset, untrusted = next(found)
+    os.ftruncate(one, PIECE)
+    assert (offset, len(untrusted)) == (0, PIECE)
+    assert list(islice(found, 3)) == []
+    os.close(one)

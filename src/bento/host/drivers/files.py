@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bento.host.disk.durable import sync
 from bento.host.drivers.sparse import copy_sparse
 from bento.host.model.errors import Unavailable
 
@@ -60,7 +61,7 @@ def _publish(path: Path, fill: Callable[[int], None]) -> None:
             os.link(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-        _sync_directory(path)
+        sync(path.parent)
 
 
 def _clone(source: Path, target: int) -> None:
@@ -83,7 +84,7 @@ def _thin(path: Path) -> None:
             os.rename(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-        _sync_directory(path)
+        sync(path.parent)
 
 
 def _grow(path: Path, size: int) -> None:
@@ -98,17 +99,11 @@ def _remove(path: Path) -> None:
     with _blaming(path):
         for each in (path, _partial(path)):
             each.unlink(missing_ok=True)
-        _sync_directory(path)
+        sync(path.parent)
 
 
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
-
-
-def _sync_directory(path: Path) -> None:
-    """Put `path`'s name (or that it has none) on disk."""
-    with _open(path.parent, os.O_RDONLY | os.O_DIRECTORY) as fd:
-        os.fsync(fd)
 
 
 @contextmanager

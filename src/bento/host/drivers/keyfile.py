@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from bento.host.disk.durable import sync
 from bento.host.model.errors import Unavailable
 
 KEY, NONCE = 32, 12
@@ -57,8 +58,4 @@ def _make(path: Path) -> None:
     finally:
         os.close(file)
     os.rename(aside, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)

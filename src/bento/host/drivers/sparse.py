@@ -2,9 +2,9 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from itertools import groupby
 
+from bento.host.disk.sparse import extents
 from bento.host.model.errors import Unavailable
 
 MAX_COPY = 64 << 20
@@ -12,7 +12,6 @@ MAX_COPY = 64 << 20
 
 PIECE = 1 << 20
 """Bytes of one read, where all is looked at."""
-
 
 SHORTER = "a volume became shorter while it was copied; try again when nothing uses it"
 
@@ -25,9 +24,8 @@ def copy_sparse(source: int, target: int, *, zeros: bool = True) -> None:
 
     Without `zeros` it has a hole wherever a whole page is nothing but zeros, which is slower: all is looked at.
     """
-    size = os.fstat(source).st_size
-    os.ftruncate(target, size)
-    for start, end in _extents(source, size):
+    os.ftruncate(target, os.fstat(source).st_size)
+    for start, end in extents(source):
         if not zeros:
             _copy_pages(source, target, start, end)
             continue
@@ -52,17 +50,3 @@ def _copy_pages(source: int, target: int, start: int, end: int) -> None:
                 if os.pwrite(target, pages_read, at) < len(pages_read):  # it got the last room there was
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             at += length
-
-
-def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data: (first byte, byte after the last), as lseek(2) tells them."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end

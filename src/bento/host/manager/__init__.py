@@ -16,6 +16,6 @@ errand.py      one of Bento's own commands in a guest, for its exit code
 templates.py   building, committing and forgetting template versions
 recovery.py    after a crash: what still runs, what nobody owns
 properties.py  what can be set of a domain: one table
-places.py      where each thing lies below a home; durable.py puts names on disk
+places.py      where each thing lies below a home
 events.py, notices.py, reports.py   what listeners, the person and the log are told
 """

@@ -18,8 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bento.host.disk.durable import sync
 from bento.host.manager.chains import Chain, Snapshot
-from bento.host.manager.durable import sync
 from bento.host.manager.events import Events
 from bento.host.model.audit import Counted, Decided, Entry, Verdict, argument_digest, plain
 from bento.host.model.errors import Unavailable

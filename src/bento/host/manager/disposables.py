@@ -7,7 +7,7 @@ for a call needs only to be ended with the call. Nothing here starts or ends a d
 import random
 from uuid import UUID, uuid4
 
-from bento.host.manager.durable import make_directory
+from bento.host.disk.durable import make_directory
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from bento.host.manager.durable import sync
+from bento.host.disk.durable import sync
 from bento.host.manager.passage import Argv, Damaged, Progress, passage, told
 from bento.host.manager.places import Places
 from bento.host.model.errors import Conflict, Unavailable

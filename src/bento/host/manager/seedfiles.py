@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from bento.host.manager.durable import make_directory, sync
-from bento.host.manager.sparse import extents
+from bento.host.disk.durable import make_directory, sync
+from bento.host.disk.sparse import extents
 from bento.host.model.machine import Image
 from bento.wire.names import DomainName
 

@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from bento.host.disk.durable import make_directory, sync
+from bento.host.disk.sparse import extents
 from bento.host.manager.brokers import Broker
-from bento.host.manager.durable import make_directory, sync
 from bento.host.manager.errand import run_errand
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
-from bento.host.manager.sparse import extents
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Conflict, Invalid, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion

@@ -1,9 +1,9 @@
 """The two ways: a stream and disks into a file, and back. Files are numbers of open ones; nothing is opened here."""
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 
+from bento.host.disk.sparse import extents
 from bento.host.sealing.format import MAGIC, PIECE, STREAM, Damaged, Piece, Sealer, pieces
 
 
@@ -39,18 +39,10 @@ def unseal(key: bytes, image: int, stream: int, disks: Sequence[int]) -> None:
 
 
 def content(disk: int) -> Iterator[tuple[int, bytes]]:
-    """Where a sparse file has data, and what, in pieces: holes are left out (lseek(2))."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(disk, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            raise
-        end = os.lseek(disk, start, os.SEEK_HOLE)
-        while start < end:
-            piece = os.pread(disk, min(PIECE, end - start), start)
+    """Where a sparse file has data, and what, in pieces: holes are left out."""
+    for start, end in extents(disk):
+        # A machine that has the disk open, too, may make it shorter: what is not there any more is left out.
+        while start < end and (piece := os.pread(disk, min(PIECE, end - start), start)):
             yield start, piece
             start += len(piece)
 

@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from bento.host.disk.durable import sync
 from bento.host.drivers.run import PACKAGES, run
 from bento.host.drivers.template.flavors import DISTRIBUTIONS, FLAVORS, KERNEL_PACKAGE, Distribution, Flavor
 from bento.host.drivers.template.inside import Plan, seal
@@ -238,8 +239,4 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(directory / MANIFEST)
-    entry = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)
+    sync(directory)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from bento.host.manager.durable import make_directory
+from bento.host.disk.durable import make_directory
 from bento.host.manager.inventory import names
 from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, lines, parsed, subject, yes
 from bento.host.manager.properties import makes_disposables

@@ -1,8 +1,4 @@
-"""Where a sparse file has data, so that what was never written is not read.
-
-The same walk stands in `drivers/sparse.py`, and in `sealing/passage.py` for what a guest wrote: neither room may be
-imported here, and the rooms below do no I/O.
-"""
+"""Where a sparse file has data, so that what was never written is not read."""
 
 import errno
 import os

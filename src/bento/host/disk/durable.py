@@ -1,4 +1,4 @@
-"""Names that outlive a power cut: what makes a directory or renames one puts that on disk before it goes on."""
+"""Names that outlive a power cut: who makes one, renames it or removes it puts that on disk before going on."""
 
 import os
 from pathlib import Path
