@@ -4,7 +4,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from bento.host.model.domain import ADMIN, DomainClass
+from bento.host.model.domain import ADMIN, ADMIN_UUID, DomainClass
 from bento.host.policy.decide import Call
 from bento.host.policy.files import PolicyRules
 from bento.host.policy.grammar import CLASSES
@@ -59,7 +59,9 @@ either: st.SearchStrategy[Both] = st.one_of(
     st.builds(Tagged, tags),
     st.builds(OfClass, st.sampled_from(sorted(CLASSES))),
 )
-bases = st.builds(Named, st.sampled_from([WORK, VAULT, RANDOM, GONE])) | identified
+bases = st.builds(Named, st.sampled_from([WORK, VAULT, RANDOM, GONE])) | identified.filter(
+    lambda one: one.uuid != ADMIN_UUID
+)
 sources: st.SearchStrategy[Source] = st.one_of(
     either, identified, st.builds(MadeFrom, bases), st.builds(MadeFromTagged, tags)
 )

@@ -1,13 +1,16 @@
 """What a policy makes of all calls at once is what `decide` says of each."""
 
+import pytest
 from hypothesis import given
 
+from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.policy.outcomes import Outcomes
-from bento.host.policy.rules import Rule
+from bento.host.policy.rules import Ask, Deny, Everything, OfClass, OwnDisposable, Rule, Tagged
 from bento.host.policy.services import OTHER, Vocabulary
 from bento.host.policy.space import Space, union
-from bento.host.policy.world import World
-from tests.host.policy.made import plain_policies, policies, worlds
+from bento.host.policy.world import DomainFacts, World
+from bento.wire.names import Tag
+from tests.host.policy.made import WORK, plain_policies, policies, worlds
 from tests.host.policy.outcomes import outcomes, pairs
 
 
@@ -28,6 +31,18 @@ def test_the_space_of_all_calls_agrees_with_decide(made: list[Rule], world: Worl
 @given(plain_policies, worlds)
 def test_it_agrees_where_nobody_is_asked_too(made: list[Rule], world: World) -> None:
     check(made, world)
+
+
+@pytest.mark.parametrize("denied", [Tagged(Tag("one")), Tagged(Tag("two")), OfClass("AdminVM")])
+def test_it_agrees_where_the_host_is_withheld_from_a_question(denied: Tagged | OfClass) -> None:
+    made = [
+        Rule(None, None, Everything(), target, action, "p.policy", line)
+        for line, (target, action) in enumerate([(OwnDisposable(), Ask()), (denied, Deny()), (Everything(), Ask())], 1)
+    ]
+    check(
+        made,
+        World({ADMIN: DomainFacts(DomainClass.ADMIN, frozenset({Tag("one")})), WORK: DomainFacts(DomainClass.APP)}),
+    )
 
 
 def test_any_other_service_is_a_piece_of_the_space() -> None:
