@@ -5,7 +5,7 @@ from hypothesis import given
 
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.policy.outcomes import Outcomes
-from bento.host.policy.rules import Ask, Deny, Everything, OfClass, OwnDisposable, Rule, Tagged
+from bento.host.policy.rules import Action, Ask, Deny, Everything, OfClass, OwnDisposable, Rule, Tagged, Target
 from bento.host.policy.services import OTHER, Vocabulary
 from bento.host.policy.space import Space, union
 from bento.host.policy.world import DomainFacts, World
@@ -35,10 +35,8 @@ def test_it_agrees_where_nobody_is_asked_too(made: list[Rule], world: World) -> 
 
 @pytest.mark.parametrize("denied", [Tagged(Tag("one")), Tagged(Tag("two")), OfClass("AdminVM")])
 def test_it_agrees_where_the_host_is_withheld_from_a_question(denied: Tagged | OfClass) -> None:
-    made = [
-        Rule(None, None, Everything(), target, action, "p.policy", line)
-        for line, (target, action) in enumerate([(OwnDisposable(), Ask()), (denied, Deny()), (Everything(), Ask())], 1)
-    ]
+    rules: list[tuple[Target, Action]] = [(OwnDisposable(), Ask()), (denied, Deny()), (Everything(), Ask())]
+    made = [Rule(None, None, Everything(), *rule, "p.policy", line) for line, rule in enumerate(rules, 1)]
     check(
         made,
         World({ADMIN: DomainFacts(DomainClass.ADMIN, frozenset({Tag("one")})), WORK: DomainFacts(DomainClass.APP)}),
