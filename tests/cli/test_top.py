@@ -1,6 +1,7 @@
 """`bento top`: what domains take, on a terminal until a key, elsewhere once."""
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -139,6 +140,7 @@ def test_it_fits_the_terminal_whatever_that_becomes(at: At) -> None:
     terminal = at("top")
     terminal.until(b"\x1b[J")
     terminal.resize(4, 20)
+    terminal.child.send_signal(signal.SIGWINCH)  # from the kernel, if it were the terminal of a session
     shown = terminal.until(b"more lines").rpartition(b"\x1b[H")[2]
     assert all(len(line.replace(b"\x1b[K", b"")) <= 20 for line in shown.split(b"\r\n")[:3])
     terminal.type(b"q")

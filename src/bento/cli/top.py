@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import select
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from bento.cli.exits import Code
 from bento.cli.manager import Manager, request
 from bento.cli.render import Paint, print_json, size, table_lines
-from bento.cli.terminal import raw, rows_and_columns
+from bento.cli.terminal import raw, rows_and_columns, sizes
 
 EVERY_SECONDS = 2.0
 ENDS = (b"q", b"Q", b"\x03", b"\x04")
@@ -50,19 +49,19 @@ def _ask(manager: Manager) -> Usage:
 def _redraw(manager: Manager) -> None:
     """Until a key of `ENDS`. The other screen is left, and the terminal as it was, whatever ends this."""
     paint, before = Paint(), None
-    with raw(0), _resizes() as resized, _other_screen():
+    with raw(0), sizes(1) as resized, _other_screen():
         while True:
             now = _ask(manager)
             lines = page(now, before, paint)
             before = now
             while True:
-                _show(lines)
-                ready, _, _ = select.select([0, resized], [], [], EVERY_SECONDS)
+                _show(lines)  # to the size of this moment: not every terminal tells of a new one
+                ready, _, _ = select.select([0, resized.fileno()], [], [], EVERY_SECONDS)
                 if 0 in ready and os.read(0, 64) in (*ENDS, b""):
                     return
-                if resized not in ready:
+                if resized.fileno() not in ready:
                     break
-                os.read(resized, 64)
+                resized.read()
 
 
 def _show(lines: Sequence[str]) -> None:
@@ -166,16 +165,3 @@ def _other_screen() -> Iterator[None]:
     finally:
         sys.stdout.write(BACK)
         sys.stdout.flush()
-
-
-@contextmanager
-def _resizes() -> Iterator[int]:
-    """A file that is ready to read when the terminal has another size."""
-    ready, tell = os.pipe()
-    before = signal.signal(signal.SIGWINCH, lambda _number, _frame: os.write(tell, b"."))
-    try:
-        yield ready
-    finally:
-        signal.signal(signal.SIGWINCH, before)
-        os.close(ready)
-        os.close(tell)
