@@ -15,18 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bento.host.manager.complaints import complaint
 from bento.host.model.errors import Unavailable
 from bento.wire.control import FROM_BROKER, MAX_PACKET, Blame, Open, Over, decode_packet, encode_packet
 from bento.wire.errors import WireError
-from bento.wire.names import ascii_only
 
 log = logging.getLogger(__name__)
 
 SPARES = 3
 """Boxes that wait. Each is a process of some 10 MiB."""
-
-MAX_COMPLAINT = 500
-"""Bytes of what a process says on stderr, at its end."""
 
 Argv = Callable[[Path], list[str]]
 """The command line of a box for the service in that file; its stdin is the manager's socket."""
@@ -64,15 +61,14 @@ class Box:
             self._process.kill()
 
     async def _end(self) -> tuple[Blame, str]:
-        assert self._process.stderr
         with self._control:
             await self._process.wait()
             with contextlib.suppress(OSError, WireError):  # it said nothing, or nothing that counts
                 match decode_packet(FROM_BROKER, self._control.recv(MAX_PACKET, socket.MSG_DONTWAIT)):
                     case Over(blame=blame, sentence=sentence):
                         return Blame(blame), sentence
-        untrusted = await self._process.stderr.read(MAX_COMPLAINT)
-        return Blame.SERVER if untrusted else Blame.NOBODY, ascii_only(untrusted.decode("ascii", "replace").strip())
+        words = await complaint(self._process)
+        return Blame.SERVER if words else Blame.NOBODY, words
 
 
 class Boxes:

@@ -9,8 +9,8 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from bento.host.manager.complaints import complaint
 from bento.host.model.errors import Unavailable
-from bento.wire.names import ascii_only
 from bento.wire.sealing import Failure
 
 Argv = Callable[[Sequence[str], int], list[str]]
@@ -25,8 +25,6 @@ PIPE = 1 << 20
 LOOK_SECONDS = 0.1
 END_SECONDS = 5.0
 """How long the process has to end when the other side gave up."""
-
-MAX_COMPLAINT = 500
 
 
 class Damaged(Unavailable):
@@ -73,9 +71,7 @@ class Passage:
             await self._process.wait()
 
     async def _ended(self) -> None:
-        assert self._process.stderr
-        untrusted = await self._process.stderr.read(MAX_COMPLAINT)
-        words = ascii_only(untrusted.decode("ascii", "replace").strip())
+        words = await complaint(self._process)
         match await self._process.wait():
             case 0:
                 return
