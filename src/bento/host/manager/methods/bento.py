@@ -17,6 +17,8 @@ from bento.host.policy.world import Disposable
 from bento.wire.admin import Event, Request
 from bento.wire.names import DomainName, UserName, parse_called
 
+Tell = Callable[[Event], None]
+
 OF_A_NEW_ONE = ("label", "netvm", "fresh")
 """Fields of a call's payload that are about the disposable that it makes."""
 
@@ -28,32 +30,39 @@ async def table(manager: Manager, request: Request) -> Reply:
 
 
 async def _row(manager: Manager, record: DomainRecord) -> dict[str, object]:
-    """`memory_bytes`: what its machine takes of the host's memory now. `disk_bytes`: what this domain alone uses."""
-    domain, state = record.domain, manager.lifecycle.state(record.name)
-    run = None if state is PowerState.HALTED else record.run
-    started = run.started if run and state is not PowerState.SUSPENDED else None
+    """`memory_bytes`: what its machine takes of the host's memory now."""
+    run = None if manager.lifecycle.state(record.name) is PowerState.HALTED else record.run
     machine = manager.lifecycle.machine(record.name)
     usage = await machine.usage() if machine else None
+    return {
+        **about(manager, record),
+        "template": record.domain.template,
+        "netvm": None,
+        "memory_bytes": usage.memory_bytes if usage else 0,
+        "start_seconds": round(run.start_seconds, 3) if run and run.start_seconds else None,
+        "cpu_seconds": usage.cpu_ns / 1e9 if usage else 0.0,
+        "template_version": run.version if run else record.base,
+        "pid": machine.pid if machine else None,
+        "uuid": str(record.domain.uuid),
+    }
+
+
+def about(manager: Manager, record: DomainRecord) -> dict[str, object]:
+    """What every table of domains tells of one. `disk_bytes`: what it alone uses. A suspended one has no uptime."""
+    domain, state = record.domain, manager.lifecycle.state(record.name)
+    runs = record.run if state not in (PowerState.HALTED, PowerState.SUSPENDED) else None
     return {
         "name": record.name,
         "class": domain.klass,
         "label": domain.label,
         "label_rgb": f"#{RGB[domain.label]:06x}",
         "state": state,
-        "template": domain.template,
-        "netvm": None,
-        "memory_bytes": usage.memory_bytes if usage else 0,
-        "disk_bytes": disk_bytes(manager, record),
-        "start_seconds": round(run.start_seconds, 3) if run and run.start_seconds else None,
-        "uptime_seconds": None if started is None else round(max(0.0, time.time() - started), 1),
-        "cpu_seconds": usage.cpu_ns / 1e9 if usage else 0.0,
-        "template_version": run.version if run else record.base,
-        "pid": machine.pid if machine else None,
-        "uuid": str(domain.uuid),
+        "uptime_seconds": round(max(0.0, time.time() - runs.started), 1) if runs else None,
+        "disk_bytes": _disk_bytes(manager, record),
     }
 
 
-def disk_bytes(manager: Manager, record: DomainRecord) -> int:
+def _disk_bytes(manager: Manager, record: DomainRecord) -> int:
     directory = manager.places.domain(record.domain.uuid)
     files = list(directory.iterdir()) if directory.exists() else []
     return sum(manager.storage.usage(file) for file in files) + manager.templates.disk_usage(record.name)
@@ -101,22 +110,23 @@ def _cells(text: str) -> int:
 async def suspend(manager: Manager, request: Request) -> Reply:
     """Progress as events, then an empty OK, or a failure. Who hangs up only stops watching."""
     name = guest(manager, request).name
-    return Stream(_watched(name, lambda progress: manager.lifecycle.suspend(name, progress)))
+    return Stream(_watched(lambda tell: manager.lifecycle.suspend(name, lambda done: tell(_progress(name, done)))))
 
 
 async def resume(manager: Manager, request: Request) -> Reply:
     """As `suspend`."""
     name = guest(manager, request).name
-    return Stream(_watched(name, lambda progress: manager.lifecycle.resume(name, progress)))
+    return Stream(_watched(lambda tell: manager.lifecycle.resume(name, lambda done: tell(_progress(name, done)))))
 
 
-async def _watched(
-    name: DomainName, begin: Callable[[Callable[[float], None]], Coroutine[None, None, None]]
-) -> AsyncGenerator[Event, None]:
+def _progress(name: DomainName, done: float | None, *more: tuple[str, str]) -> Event:
+    return Event(name, "progress", (*more, ("fraction", "" if done is None else f"{done:.3f}")))
+
+
+async def _watched(begin: Callable[[Tell], Coroutine[None, None, None]]) -> AsyncGenerator[Event, None]:
+    """What the work tells, until it is done; raises what it raises. It is cancelled when nobody listens any more."""
     news: asyncio.Queue[Event | None] = asyncio.Queue()
-    work = asyncio.create_task(
-        begin(lambda done: news.put_nowait(Event(name, "progress", (("fraction", f"{done:.3f}"),))))
-    )
+    work = asyncio.create_task(begin(news.put_nowait))
     work.add_done_callback(lambda _: news.put_nowait(None))
     try:
         while event := await news.get():
@@ -150,29 +160,20 @@ async def template_build(manager: Manager, request: Request) -> Reply:
     """`argument`: the distribution. Progress as events, then an empty OK, or a failure."""
     fields = lines(request.payload, "flavor", "name")
     name = parsed(DomainName.parse, fields.get("name") or request.argument)
-    return Stream(_build(manager, name, request.argument, fields.get("flavor", "")))
 
+    async def build(tell: Tell) -> None:
+        existed = name in manager.inventory
+        await manager.templates.build(
+            name,
+            request.argument,
+            fields.get("flavor", ""),
+            lambda phase, done: tell(_progress(name, done, ("phase", phase))),
+        )
+        if not existed:
+            manager.events.tell("", "domain-add", vm=name)
+        manager.events.tell(name, "template-built")
 
-async def _build(manager: Manager, name: DomainName, distribution: str, flavor: str) -> AsyncGenerator[Event, None]:
-    news: asyncio.Queue[Event | None] = asyncio.Queue()
-
-    def progress(phase: str, fraction: float | None) -> None:
-        shown = "" if fraction is None else f"{fraction:.3f}"
-        news.put_nowait(Event(name, "progress", (("phase", phase), ("fraction", shown))))
-
-    existed = name in manager.inventory
-    work = asyncio.create_task(manager.templates.build(name, distribution, flavor, progress))
-    work.add_done_callback(lambda _: news.put_nowait(None))
-    try:
-        while event := await news.get():
-            yield event
-        await work
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-    if not existed:
-        manager.events.tell("", "domain-add", vm=name)
-    manager.events.tell(name, "template-built")
+    return Stream(_watched(build))
 
 
 async def template_list(manager: Manager, request: Request) -> Reply:

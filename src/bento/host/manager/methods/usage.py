@@ -5,10 +5,9 @@ import json
 import os
 import time
 
-from bento.host.manager.methods.bento import disk_bytes
+from bento.host.manager.methods.bento import about
 from bento.host.manager.methods.kinds import Manager, Method, Reply
 from bento.host.manager.properties import number
-from bento.host.model.domain import RGB, PowerState
 from bento.host.model.errors import BentoError
 from bento.host.model.inventory import DomainRecord
 from bento.host.model.machine import DiskUsage
@@ -46,21 +45,14 @@ async def _row(manager: Manager, record: DomainRecord, machine: Machine) -> dict
     """
     used = await machine.usage()
     disks = await _disks(machine)
-    run = record.run if manager.lifecycle.state(record.name) is not PowerState.HALTED else None
     return {
-        "name": record.name,
-        "class": record.domain.klass,
-        "label": record.domain.label,
-        "label_rgb": f"#{RGB[record.domain.label]:06x}",
-        "state": manager.lifecycle.state(record.name),
-        "uptime_seconds": round(max(0.0, time.time() - run.started), 1) if run else None,
+        **about(manager, record),
         "cpu_seconds": used.cpu_ns / 1e9,
         "resident_bytes": used.resident_bytes,
         "proportional_bytes": used.proportional_bytes,
         "shared_bytes": used.shared_bytes,
         "written_bytes": disks.written_bytes if disks else None,
         "scratch_bytes": disks.scratch_bytes if disks else None,
-        "disk_bytes": disk_bytes(manager, record),
         "limit_bytes": number(record, "memory") * MIB,
     }
 
