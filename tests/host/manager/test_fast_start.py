@@ -16,14 +16,18 @@ AT_ONCE = {"BENTO_TEST_QUIET": "0"}
 @pytest.fixture
 def seeded(home: Home) -> Home:
     """A home with the AppVM `work`, which has run, and the seed of its template."""
+    run_once(home, "work")
+    return home
+
+
+def run_once(home: Home, name: str) -> None:
     home.start_manager(**AT_ONCE)
     home.build()
-    home.create("work")
+    home.create(name)
     with home.events() as events:
-        home.start("work")
+        home.start(name)
         events.until("seed-made", "debian-12")
-    home.shutdown("work")
-    return home
+    home.shutdown(name)
 
 
 def seeds(home: Home) -> list[dict[str, Any]]:
@@ -162,13 +166,7 @@ def test_a_new_version_of_the_template_has_a_new_seed(seeded: Home) -> None:
 
 
 def test_a_domain_whose_start_from_a_seed_fails_boots_and_that_seed_is_not_used_again(home: Home) -> None:
-    home.start_manager(**AT_ONCE)
-    home.build()
-    home.create("barren")
-    with home.events() as events:
-        home.start("barren")
-        events.until("seed-made", "debian-12")
-    home.shutdown("barren")
+    run_once(home, "barren")
     (before,) = seeds(home)
     with home.events() as events:
         home.start("barren")
