@@ -12,7 +12,7 @@ help:
 	@echo 'make demo        build a template if there is none, start five domains and a disposable, show what they can and cannot do'
 	@echo 'make demo-clean  take away what the demo made'
 	@echo 'make test        lint, every test, the coverage gate (what CI runs)'
-	@echo 'make check       lint and the tests that need no virtual machine'
+	@echo 'make check       lint, and the tests that need no virtual machine and are not slow'
 	@echo 'make lint        ruff, mypy, import-linter'
 	@echo 'make bench       all benches; bench-start, bench-rpc and bench-disposable run one'
 	@echo 'make tcb         which files read what a guest wrote, process by process, and how many lines they are'

@@ -9,6 +9,8 @@ import pytest
 
 from tests.host.manager.home import Home
 
+pytestmark = pytest.mark.slow  # managers and machines, started and ended in each
+
 AT_ONCE = {"BENTO_TEST_QUIET": "0"}
 """For a manager that does not wait for quiet before it makes a template's seed."""
 

@@ -13,6 +13,8 @@ from bento.wire.rpc import ExitCode, Stream
 from tests.host.manager.home import Failed, Home, answer, end_process
 from tests.host.manager.launcher import KVM_NOTICE
 
+pytestmark = pytest.mark.slow  # managers and machines, started and ended in each
+
 
 @pytest.fixture
 def work(served: Home) -> Home:
@@ -198,7 +200,6 @@ def test_a_guest_that_is_silent_on_kvm_alone_is_emulated_and_so_are_all_after_it
     assert home.log().count("once more") == 1
 
 
-@pytest.mark.slow
 def test_a_guest_that_is_silent_either_way_says_nothing_about_kvm(home: Home) -> None:
     home.start_manager(BENTO_TEST_KVM="yes")
     home.build()

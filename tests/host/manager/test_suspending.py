@@ -16,6 +16,8 @@ from bento.wire.names import DomainName
 from bento.wire.rpc import ExitCode
 from tests.host.manager.home import Failed, Home, Listener
 
+pytestmark = pytest.mark.slow  # managers and machines, started and ended in each
+
 FILES = ["suspended.img", "suspended.json"]
 
 
