@@ -19,7 +19,7 @@ from bento.wire.admin import (
     parse_request,
 )
 from bento.wire.errors import WireError
-from bento.wire.names import DomainName, ServiceArgument, ServiceName
+from bento.wire.names import DomainName, DomainUuid, ServiceArgument, ServiceName
 from tests.wire.strategies import DOMAINS, SPELLING, cut
 
 DOM0 = DomainName("dom0")
@@ -51,6 +51,14 @@ def test_the_keyword_for_the_admin_domain_becomes_its_name() -> None:
     assert parse_request(b"admin.vm.List+ dom0 keyword adminvm\0", DOM0).destination == DOM0
 
 
+def test_a_domain_may_be_meant_by_its_uuid() -> None:
+    uuid = "6d7a02b5-532b-467f-b9fb-6596bae03c33"
+    request = f"m+ dom0 name uuid:{uuid}\0".encode()
+    assert parse_request(request, DOM0, {DomainUuid(uuid): DomainName("work")}.__getitem__).destination == "work"
+    with pytest.raises(WireError, match=f"no domain has the UUID {uuid}"):
+        parse_request(request, DOM0)
+
+
 def test_a_method_may_stand_without_the_plus_of_its_argument() -> None:
     assert parse_request(b"admin.vm.List dom0 name dom0\0", DOM0).argument == ""
 
@@ -71,6 +79,8 @@ def test_only_the_first_plus_ends_the_method() -> None:
         (b"m+  name work\0", "is not a domain name"),
         (b"m+\tdom0 dom0 name work\0", "is not a service argument"),
         (b"m+ dom0 keyword default\0", "'keyword default' is neither"),
+        (b"m+ dom0 name uuid:work\0", "is not a UUID"),
+        (b"m+ dom0 keyword uuid:work\0", "is neither"),
         (b"m+ dom0 uuid work\0", "'uuid work' is neither"),
         (b"m+ dom0 Name work\0", "is neither"),
         (b"m+ dom0 name adminvm/\0", "is not a domain name"),

@@ -19,6 +19,7 @@ BY_FAULT: dict[str, Code] = {
     Fault.NOT_STARTED: Code.OUTSIDE,
     Fault.NO_MEMORY: Code.OUTSIDE,
     Fault.PROTOCOL: Code.OUTSIDE,
+    Fault.NO_METHOD: Code.OUTSIDE,
     Fault.GENERAL: Code.OUTSIDE,
 }
 """What the manager answers -> what the command ends with. A class that is not here counts as the outside world's."""

@@ -1,6 +1,7 @@
 """The Admin API's framing: one call a connection, as the field's clients speak it.
 
-    request : METHOD+ARG SRC (name DEST | keyword adminvm) NUL PAYLOAD, then the client shuts down writing
+    request : METHOD+ARG SRC (name DEST | name uuid:UUID | keyword adminvm) NUL PAYLOAD, then the client shuts
+              down writing
     OK      : "0" NUL content
     event   : "1" NUL subject NUL event NUL (key NUL value NUL)* NUL, repeated; the first is connection-established
     failure : "2" NUL class NUL traceback-or-empty NUL format NUL (field NUL)*
@@ -11,12 +12,12 @@ file (SCM_RIGHTS) beside its first byte, or go on as events.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bento.wire.errors import WireError
-from bento.wire.names import DomainName, ServiceArgument, ServiceName, parse_called, printable
+from bento.wire.names import DomainName, DomainUuid, ServiceArgument, ServiceName, parse_called, printable
 
 MAX_REQUEST = 65_536
 
@@ -40,6 +41,9 @@ class Fault(StrEnum):
     NO_SUCH_TAG = "QubesTagNotFoundError"
     NO_SUCH_FEATURE = "QubesFeatureNotFoundError"
     PROTOCOL = "ProtocolError"
+    NO_METHOD = "QubesDaemonAccessError"
+    """The field's client makes this of the empty answer that the field gives for a method it does not have, and does
+    without what the method would have told; with this class it has a sentence, too."""
     REFUSED = "PermissionDenied"
     GENERAL = "QubesException"
 
@@ -57,8 +61,17 @@ class Request:
         return head.encode() + b"\0" + self.payload
 
 
-def parse_request(untrusted: bytes, admin: DomainName) -> Request:
-    """The request, or `WireError`. `keyword adminvm` becomes `admin`."""
+def _nobody(uuid: DomainUuid) -> DomainName:
+    raise WireError(f"no domain has the UUID {uuid}")
+
+
+def parse_request(
+    untrusted: bytes, admin: DomainName, identified: Callable[[DomainUuid], DomainName] = _nobody
+) -> Request:
+    """The request, or `WireError`. `keyword adminvm` becomes `admin`, and `uuid:UUID` what `identified` has for it.
+
+    What that raises for a UUID that nobody has comes out of here.
+    """
     if len(untrusted) > MAX_REQUEST:
         raise WireError(f"request of more than {MAX_REQUEST} bytes")
     untrusted_head, nul, payload = untrusted.partition(b"\0")
@@ -74,6 +87,8 @@ def parse_request(untrusted: bytes, admin: DomainName) -> Request:
     match kind, destination:
         case "keyword", "adminvm":
             target = admin
+        case "name", _ if destination.startswith("uuid:"):
+            target = identified(DomainUuid.parse(destination.removeprefix("uuid:")))
         case "name", _:
             target = DomainName.parse(destination)
         case _:

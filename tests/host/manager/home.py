@@ -162,9 +162,9 @@ class Home:
         return file
 
     @contextlib.contextmanager
-    def events(self) -> Iterator["Listener"]:
-        """Listens from now on."""
-        with self.send("admin.Events") as connection:
+    def events(self, of: str = "dom0") -> Iterator["Listener"]:
+        """Listens from now on, to what happens to one domain or to all."""
+        with self.send("admin.Events", of) as connection:
             listener = Listener(connection)
             listener.until("connection-established")
             yield listener

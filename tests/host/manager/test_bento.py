@@ -146,5 +146,5 @@ def test_a_stopped_manager_has_answered_first(home: Home) -> None:
 
 
 def test_methods_of_the_whole_system_go_to_the_admin_domain(shared: Home) -> None:
-    for method in ("bento.Doctor", "bento.manager.Stop", "bento.template.List", "admin.Events"):
-        assert shared.refused(method, "debian-12").fault == Fault.PROTOCOL
+    for method in ("bento.Doctor", "bento.manager.Stop", "bento.template.List", "admin.label.List"):
+        assert shared.refused(method, "debian-12").fault == Fault.NO_METHOD

@@ -125,6 +125,13 @@ def test_without_a_default_the_admin_domain_makes_none(based: Home) -> None:
     assert based.row(created(based, "dom0"))["template"] == "base"
 
 
+def test_a_disposable_can_be_had_by_its_uuid(based: Home) -> None:
+    by_uuid = based.ask("admin.vm.CreateDisposable", "base", payload="uuid")
+    (row,) = [row for row in based.table() if row["class"] == "DispVM"]
+    assert by_uuid == f"uuid:{row['uuid']}"
+    assert based.refused("admin.vm.CreateDisposable", "base", payload="name").fault == Fault.BAD_VALUE
+
+
 def start_anew(home: Home) -> None:
     """Start `base`, which no seed is of: none of its disposables can start meanwhile."""
     home.start("base")

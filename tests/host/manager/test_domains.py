@@ -86,7 +86,7 @@ def test_templates_are_made_in_other_ways(unchanged: Home) -> None:
 
 
 def test_a_class_nobody_knows_is_no_method(unchanged: Home) -> None:
-    assert unchanged.refused("admin.vm.Create.FunVM", payload="name=a label=red").fault == Fault.PROTOCOL
+    assert unchanged.refused("admin.vm.Create.FunVM", payload="name=a label=red").fault == Fault.NO_METHOD
 
 
 def test_only_the_admin_domain_creates(unchanged: Home) -> None:
@@ -118,6 +118,7 @@ METHODS_ON_A_DOMAIN = [
     "admin.vm.feature.Set",
     "admin.vm.feature.Remove",
     "admin.vm.feature.CheckWithTemplate",
+    "admin.vm.feature.CheckWithNetvm",
     "admin.vm.feature.CheckWithAdminVM",
     "admin.vm.feature.CheckWithTemplateAndAdminVM",
     "bento.vm.Clone",
@@ -136,10 +137,15 @@ def test_no_method_knows_a_domain_that_is_not_there(unchanged: Home, method: str
 
 @pytest.mark.parametrize(
     "method",
-    ["Remove", "Start", "Shutdown", "Kill", "Pause", "Unpause"],
+    ["Remove", "Shutdown", "Kill", "Pause", "Unpause"],
 )
 def test_nothing_has_power_over_the_admin_domain(unchanged: Home, method: str) -> None:
     assert unchanged.refused(f"admin.vm.{method}", "dom0").fault == Fault.REFUSED
+
+
+def test_the_admin_domain_runs_as_far_as_who_would_start_it_is_concerned(unchanged: Home) -> None:
+    """So the field's client finds out that it need not start what it wants to call."""
+    assert unchanged.refused("admin.vm.Start", "dom0").fault == Fault.NOT_HALTED
 
 
 @pytest.mark.parametrize("method", ["bento.vm.Clone", "bento.vm.Call", "bento.vm.Console", "bento.vm.Log"])

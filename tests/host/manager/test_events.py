@@ -1,7 +1,7 @@
 """Events: what is told, and in which order."""
 
 from bento.host.manager.events import MAX_BEHIND, Events
-from bento.wire.admin import Event
+from bento.wire.admin import Event, Fault
 from tests.host.manager.home import Home
 
 
@@ -51,6 +51,19 @@ def test_all_listeners_hear_and_a_refused_request_is_no_event(served: Home) -> N
         served.refused("admin.vm.tag.Remove", "debian-12", "mail")
         served.create("work")
         assert told(first.until("domain-add")) == told(second.until("domain-add")) == [("", "domain-add")]
+
+
+def test_who_asks_about_one_domain_hears_of_no_other(served: Home) -> None:
+    served.create("work")
+    with served.events("work") as events:
+        served.create("web")
+        served.ask("admin.vm.tag.Set", "web", "mail")
+        served.ask("admin.vm.tag.Set", "work", "mail")
+        assert told(events.until("domain-tag-add:mail")) == [("work", "domain-tag-add:mail")]
+
+
+def test_there_are_no_events_of_a_domain_that_is_not_there(served: Home) -> None:
+    assert served.refused("admin.Events", "nowhere").fault == Fault.NOT_FOUND
 
 
 def test_a_new_template_is_told_once(served: Home) -> None:

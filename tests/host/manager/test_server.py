@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from uuid import UUID
 
 import pytest
 
@@ -42,12 +43,12 @@ def raw(home: Home, data: bytes) -> bytes:
         b"admin.vm.List+ dom0 uuid dom0\0",
         b"admin.vm.List+ dom0 keyword dom0\0",
         b"admin.vm.List+ dom0 name 9\0",
+        b"admin.vm.List+ dom0 name uuid:9\0",
+        b"admin.vm.List+ dom0 name uuid:6D7A02B5-532B-467F-B9FB-6596BAE03C33\0",
         b"admin.vm.List+ dom0 name dom0 more\0",
         b"admin.vm.List+a/b dom0 name dom0\0",
         b"../etc+ dom0 name dom0\0",
         b"\xff\xfe+ dom0 name dom0\0",
-        b"admin.vm.Nothing+ dom0 name dom0\0",
-        b"admin.label.List+ dom0 name debian-12\0",
         b"x" * MAX_REQUEST + b"\0",
         b"admin.vm.feature.Set+a dom0 name dom0\0" + b"x" * MAX_REQUEST,
     ],
@@ -58,6 +59,36 @@ def test_a_request_that_is_none_gets_a_protocol_error(shared: Home, request_: by
     assert reply.fault == Fault.PROTOCOL
     assert reply.sentence.isprintable()
     assert shared.ask("admin.label.List")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"admin.vm.Nothing+ dom0 name dom0\0",
+        b"admin.pool.List+ dom0 name dom0\0",
+        b"admin.label.List+ dom0 name debian-12\0",
+    ],
+)
+def test_a_method_that_is_not_there_is_what_the_fields_client_does_without(shared: Home, request_: bytes) -> None:
+    reply = parse_reply(raw(shared, request_))
+    assert isinstance(reply, Failure)
+    assert reply.fault == Fault.NO_METHOD.value == "QubesDaemonAccessError"
+    assert reply.sentence.startswith("there is no method")
+
+
+def test_a_domain_can_be_meant_by_its_uuid(shared: Home) -> None:
+    uuid = shared.row("debian-12")["uuid"]
+    request = f"admin.vm.property.Get+name dom0 name uuid:{uuid}\0"
+    assert raw(shared, request.encode()) == b"0\0default=False type=str debian-12"
+    admin = f"admin.vm.property.Get+name dom0 name uuid:{UUID(int=0)}\0"
+    assert raw(shared, admin.encode()) == b"0\0default=False type=str dom0"
+
+
+def test_a_uuid_that_nobody_has_is_an_unknown_domain(shared: Home) -> None:
+    reply = parse_reply(raw(shared, f"admin.vm.Start+ dom0 name uuid:{UUID(int=9)}\0".encode()))
+    assert isinstance(reply, Failure)
+    assert reply.fault == Fault.NOT_FOUND
+    assert str(UUID(int=9)) in reply.sentence
 
 
 def test_the_largest_request_is_carried_out(shared: Home) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bento.wire.admin import Fault
+from bento.wire.admin import Event, Fault
 from tests.host.manager.home import Home
 
 
@@ -156,6 +156,17 @@ def test_system_properties(work: Home) -> None:
     assert ask("admin.property.Help", argument="default_template").endswith(".")
     ask("admin.property.Reset", argument="default_template")
     assert ask("admin.property.Get", argument="default_template") == "default=True type=vm "
+    assert ask("admin.property.GetDefault", argument="default_template") == "type=vm "
+
+
+@pytest.mark.parametrize("nothing", ["", "None"])
+def test_a_system_property_can_be_set_to_nothing(work: Home, nothing: str) -> None:
+    work.ask("admin.property.Set", argument="default_template", payload="debian-12")
+    with work.events() as events:
+        work.ask("admin.property.Set", argument="default_template", payload=nothing)
+        told = Event("", "property-set:default_template", (("name", "default_template"), ("newvalue", "")))
+        assert events.until("property-set:default_template") == [told]
+    assert work.ask("admin.property.Get", argument="default_template") == "default=True type=vm "
 
 
 @pytest.mark.parametrize(
@@ -163,6 +174,7 @@ def test_system_properties(work: Home) -> None:
     [
         ("Get", "colour", "", Fault.NO_SUCH_PROPERTY),
         ("Help", "colour", "", Fault.NO_SUCH_PROPERTY),
+        ("GetDefault", "colour", "", Fault.NO_SUCH_PROPERTY),
         ("Reset", "", "", Fault.NO_SUCH_PROPERTY),
         ("Set", "colour", "debian-12", Fault.NO_SUCH_PROPERTY),
         ("Set", "default_template", "work", Fault.BAD_PROPERTY_VALUE),

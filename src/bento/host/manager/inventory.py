@@ -11,7 +11,7 @@ from bento.host.model.domain import ADMIN, ADMIN_UUID, Domain, DomainClass
 from bento.host.model.errors import Conflict, NoSuch
 from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.ports.store import Store
-from bento.wire.names import DomainName, LabelName
+from bento.wire.names import DomainName, DomainUuid, LabelName
 
 Judge = Callable[["Inventory", "Inventory"], None]
 """Raises `Refused` if the second inventory may not come after the first."""
@@ -44,6 +44,13 @@ class Inventory:
         if found is None:
             raise NoSuch(f"there is no domain '{name}'; 'bento ls' shows those there are")
         return found
+
+    def identified(self, uuid: DomainUuid) -> DomainName:
+        """The domain that has this UUID, whatever it is called."""
+        for record in self:
+            if str(record.domain.uuid) == uuid:
+                return record.name
+        raise NoSuch(f"there is no domain with the UUID {uuid}; 'bento ls' shows the domains there are")
 
     def put(self, *records: DomainRecord, version: TemplateVersion | None = None) -> None:
         """Raises `Refused` where the `judge` says no, and then nothing has changed."""

@@ -32,7 +32,7 @@ from bento.host.manager.reports import Reports
 from bento.host.manager.suspension import Suspension, how_it_goes_on, is_suspended
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass, PowerState, Step
-from bento.host.model.errors import BentoError, Conflict, Refused, Unavailable
+from bento.host.model.errors import BentoError, Conflict, Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
 from bento.host.model.machine import MachineState
 from bento.host.ports.hypervisor import Machine
@@ -122,7 +122,9 @@ class Lifecycle:
         await self._inventory.at_rest(name)
         record = self._inventory.get(name)
         if name == ADMIN:
-            raise Refused(f"'{ADMIN}' is this machine itself; it runs as long as you do")
+            # As in the field, where a client that wants a domain to run starts it, and minds no other failure.
+            what = f"'{ADMIN}' is this machine itself; it runs as long as you do"
+            raise Conflict(what, actual=PowerState.RUNNING, required=PowerState.HALTED)
         if (state := self.state(name)) is PowerState.SUSPENDED:
             await self.resume(name, lambda _: None)
             return

@@ -16,7 +16,7 @@ import struct
 from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 
-from bento.host.manager.methods import METHODS
+from bento.host.manager.methods import METHODS, is_about_a_domain
 from bento.host.manager.methods.kinds import File, Manager, Reply, Stream
 from bento.host.model.domain import ADMIN, PowerState
 from bento.host.model.errors import BentoError, Conflict, Invalid, Kind, NoMemory, NoSuch, Refused, Silent
@@ -81,11 +81,13 @@ async def _converse(client: socket.socket, manager: Manager) -> None:
     """One client, whatever it does: nothing it causes may leave here, since its fellows share the task group."""
     with client:
         try:
-            request = await _hear(client)
+            request = await _hear(client, manager)
             if request:
                 await _deliver(client, request, await _carry_out(manager, request))
         except WireError as error:
             await _send_last(client, Failure(Fault.PROTOCOL, str(error)))
+        except NoSuch as error:
+            await _send_last(client, Failure(NO_SUCH[error.kind], str(error)))
         except OSError:
             pass  # the client is gone; its request was carried out or not, and the next one sees which
         except Exception:
@@ -93,12 +95,12 @@ async def _converse(client: socket.socket, manager: Manager) -> None:
             await _send_last(client, MISTAKE)
 
 
-async def _hear(client: socket.socket) -> Request | None:
-    """What is asked; None from somebody who may not ask."""
+async def _hear(client: socket.socket, manager: Manager) -> Request | None:
+    """What is asked; None from somebody who may not ask. Raises `NoSuch` where it is sent to a UUID of nobody."""
     if (uid := _uid(client)) != os.getuid():
         log.warning("a stranger's connection was closed (uid %d)", uid)
         return None
-    request = parse_request(await _read(client), ADMIN)
+    request = parse_request(await _read(client), ADMIN, manager.inventory.identified)
     if request.source != ADMIN:
         log.warning("a request in the name of %s was closed", request.source)
         return None
@@ -107,8 +109,8 @@ async def _hear(client: socket.socket) -> Request | None:
 
 async def _carry_out(manager: Manager, request: Request) -> Reply | Failure:
     method = METHODS.get(request.method)
-    if method is None or (".vm." not in request.method and request.destination != ADMIN):
-        return Failure(Fault.PROTOCOL, f"there is no method {request.method} for {request.destination}")
+    if method is None or (request.destination != ADMIN and not is_about_a_domain(request.method)):
+        return Failure(Fault.NO_METHOD, f"there is no method {request.method} for {request.destination}")
     try:
         return await method(manager, request)
     except (BentoError, OSError) as error:

@@ -70,11 +70,15 @@ async def create_disposable_named(manager: Manager, request: Request) -> Reply:
 async def create_disposable(manager: Manager, request: Request) -> Reply:
     """The name of a new disposable, not started, which is gone with its first run.
 
-    Sent to its disposable template, or to the admin domain for the one that is set as the system's.
+    With the payload `uuid` it is `uuid:UUID`. Sent to its disposable template, or to the admin domain for the one that
+    is set as the system's.
     """
     to_admin = request.destination == ADMIN
     base = disposable_template(manager, "" if to_admin else request.destination)
-    return manager.disposables.make(base, asked_by=request.source).name.encode()
+    if request.payload not in (b"", b"uuid"):
+        raise Invalid("admin.vm.CreateDisposable takes the word uuid or nothing")
+    made = manager.disposables.make(base, asked_by=request.source)
+    return f"uuid:{made.domain.uuid}".encode() if request.payload else made.name.encode()
 
 
 def disposable_template(manager: Manager, text: str) -> DomainName:

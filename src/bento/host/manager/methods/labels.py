@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator
 
 from bento.host.manager.methods.domains import find_label
-from bento.host.manager.methods.kinds import Manager, Method, Reply, Stream
-from bento.host.model.domain import LABELS, Label
+from bento.host.manager.methods.kinds import Manager, Method, Reply, Stream, subject
+from bento.host.model.domain import ADMIN, LABELS, Label
 from bento.wire.admin import Event, Request
+from bento.wire.names import DomainName
 
 
 async def label_list(manager: Manager, request: Request) -> Reply:
@@ -21,14 +22,17 @@ async def label_index(manager: Manager, request: Request) -> Reply:
 
 
 async def events(manager: Manager, request: Request) -> Reply:
-    return Stream(_listen(manager))
+    """Of everything, or of the one domain that it is sent to."""
+    name = subject(manager, request).name
+    return Stream(_listen(manager, None if name == ADMIN else name))
 
 
-async def _listen(manager: Manager) -> AsyncGenerator[Event, None]:
+async def _listen(manager: Manager, only: DomainName | None) -> AsyncGenerator[Event, None]:
     with manager.events.listen() as queue:
         yield Event("", "connection-established")
         while event := await queue.get():
-            yield event
+            if only in (None, event.subject):
+                yield event
 
 
 def _label(request: Request) -> Label:

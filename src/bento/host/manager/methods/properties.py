@@ -223,11 +223,21 @@ async def system_help(manager: Manager, request: Request) -> Reply:
     return SYSTEM[_system_name(request)].help.encode()
 
 
+async def system_get_default(manager: Manager, request: Request) -> Reply:
+    _system_name(request)
+    return b"type=vm "  # none of them has one
+
+
 async def system_set(manager: Manager, request: Request) -> Reply:
-    name = _system_name(request)
-    value = SYSTEM[name].find(manager, plain(request.payload))
-    record = manager.inventory.get(ADMIN)
-    manager.inventory.put(replace(record, properties={**record.properties, name: value}))
+    """To nothing, too, which is what it is by default."""
+    name, value = _system_name(request), plain(request.payload)
+    record = _without(manager.inventory.get(ADMIN), name)
+    if value and value != "None":
+        value = SYSTEM[name].find(manager, value)
+        record = replace(record, properties={**record.properties, name: value})
+    else:
+        value = ""
+    manager.inventory.put(record)
     manager.events.tell("", f"property-set:{name}", name=name, newvalue=value)
     return b""
 
@@ -267,6 +277,7 @@ METHODS: dict[str, Method] = {
     "admin.property.List": system_list,
     "admin.property.Get": system_get,
     "admin.property.GetAll": system_get_all,
+    "admin.property.GetDefault": system_get_default,
     "admin.property.Help": system_help,
     "admin.property.Set": system_set,
     "admin.property.Reset": system_reset,

@@ -86,6 +86,7 @@ METHODS: dict[str, Method] = {
     "admin.vm.feature.List": feature_list,
     "admin.vm.feature.Get": feature_get,
     "admin.vm.feature.CheckWithTemplate": partial(feature_get, also=("template",)),
+    "admin.vm.feature.CheckWithNetvm": feature_get,  # no domain has a netvm
     "admin.vm.feature.CheckWithAdminVM": partial(feature_get, also=("adminvm",)),
     "admin.vm.feature.CheckWithTemplateAndAdminVM": partial(feature_get, also=("template", "adminvm")),
     "admin.vm.feature.Set": feature_set,
