@@ -122,8 +122,15 @@ def test_what_is_wanted_is_asked_for(manager: FakeManager, bento: Bento, capsys:
     assert capsys.readouterr().out == "Nothing.\n"
     payload = manager.requests[-1].payload.decode()
     assert payload == "count=7\nsource=random\ntarget=@dispvm:web\ndenied=yes\nwhy=yes\n"
-    assert bento("audit", "show", "-n", "0") == 2
     assert bento("audit", "show", "--source", "-") == 2
+
+
+@pytest.mark.parametrize("number", ["x", "0", "-1", "1.5", "9" * 5000, "\u0663"])
+def test_how_many_is_a_whole_number_from_1(bento: Bento, capsys: Capture, number: str) -> None:
+    assert bento("audit", "show", f"-n={number}") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("bento: audit show: argument -n: takes a whole number from 1, not '")
+    assert told.count("\n") == 1
 
 
 def test_json_is_an_object_a_line(manager: FakeManager, bento: Bento, capsys: Capture) -> None:

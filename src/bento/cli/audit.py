@@ -11,6 +11,7 @@ from bento.cli.exits import Code, Failed
 from bento.cli.files import ROOM, as_text, read_text
 from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
+from bento.cli.numbers import whole
 from bento.cli.render import print_json, print_table, say
 from bento.wire.admin import Event
 from bento.wire.names import DomainName, TargetName
@@ -26,14 +27,12 @@ def declare_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="D", help="only calls of this domain")
     parser.add_argument("--target", metavar="D", help="only calls that named this target, or came there")
     parser.add_argument("--denied", action="store_true", help="only calls that came to nothing")
-    parser.add_argument("-n", metavar="N", type=int, default=50, help="at most so many (50)")
+    parser.add_argument("-n", metavar="N", type=whole, default=50, help="at most so many (50)")
     parser.add_argument("--why", action="store_true", help="add what decided each: the rule, or the reason")
     parser.add_argument("--json", action="store_true", help="an object a line")
 
 
 def show(words: argparse.Namespace, manager: Manager) -> int:
-    if words.n < 1:
-        raise Failed("-n takes a number from 1", Code.BAD_INPUT)
     asked = {"count": str(words.n)}
     if words.source is not None:
         asked["source"] = DomainName.parse(words.source)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from bento.cli.console import say_tail
 from bento.cli.exits import Code, Failed
 from bento.cli.manager import Manager, request
+from bento.cli.numbers import seconds
 from bento.cli.render import say
 from bento.wire.admin import Fault, Request
 from bento.wire.names import DomainName, LabelName
@@ -123,7 +124,7 @@ def declare_shutdown(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="even if other domains need them")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         metavar="SECONDS",
         help="how long to wait; the domains run on after it (implies --wait)",
     )

@@ -15,6 +15,7 @@ from bento.cli.exits import Code, Failed
 from bento.cli.files import ROOM, read_text
 from bento.cli.harmless import harmless
 from bento.cli.manager import Manager, request
+from bento.cli.numbers import whole
 from bento.cli.picture import Bundle, Tie, bundled, draw
 from bento.cli.render import place, print_json, print_table, say
 from bento.wire.names import ADMIN, DomainName, ServiceName, TargetName, parse_called
@@ -120,7 +121,7 @@ def declare_reach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="D", dest="target", help="only ways to this domain, or @dispvm:D")
     parser.add_argument("--from", metavar="D", dest="source", help="only ways from this domain, or @dispvm:D")
     parser.add_argument("--through", metavar="SERVICE", help="only by calls of this service")
-    parser.add_argument("--max-hops", metavar="N", type=int, help="only ways of at most N calls one after the other")
+    parser.add_argument("--max-hops", metavar="N", type=whole, help="only ways of at most N calls one after the other")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one object: paths and the links that they are made of")
     output.add_argument("--dot", action="store_true", help="the links as a graph for Graphviz")
@@ -128,8 +129,6 @@ def declare_reach(parser: argparse.ArgumentParser) -> None:
 
 
 def reach(words: argparse.Namespace, manager: Manager) -> int:
-    if words.max_hops is not None and words.max_hops < 1:
-        raise Failed("--max-hops takes a number from 1", Code.BAD_INPUT)
     asked = {
         "from": words.source and _node(words.source),
         "to": words.target and _node(words.target),
