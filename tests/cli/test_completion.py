@@ -83,6 +83,15 @@ def test_without_a_manager_there_are_no_names_and_no_words(bento: Bento, capsys:
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("words", [("zsh",), ("bash", "ls")])
+def test_there_is_a_script_for_no_other_shell(
+    bento: Bento, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert bento("completion", *words) == 2
+    told = "bento: there is a script for bash, and no other: bento completion bash\n"
+    assert capsys.readouterr() == ("", told)
+
+
 def test_the_script_is_printed(bento: Bento, capsys: pytest.CaptureFixture[str]) -> None:
     assert bento("completion", "bash") == 0
     assert capsys.readouterr().out == script()

@@ -29,19 +29,20 @@ complete -F _bento bento
 
 def declare_completion(parser: argparse.ArgumentParser) -> None:
     parser.description = "Print a script for bash: put  source <(bento completion bash)  into your .bashrc."
-    what = "the script; the domains' names; the options of a command"
-    parser.add_argument("what", choices=("bash", "names", "options"), help=what)
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="of one or two words; more are passed over")
+    parser.add_argument("shell", metavar="bash", help="the one shell that there is a script for")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)  # what the script itself asks
 
 
 def completion(words: argparse.Namespace, manager: Manager) -> int:
-    match words.what:
+    match words.shell:
         case "names":
             print("\n".join(_names(manager)), end="")
         case "options":
             print("\n".join(_options(words.command)), end="")
-        case _:
+        case "bash" if not words.command:
             print(script(), end="")
+        case _:
+            raise Failed("there is a script for bash, and no other: bento completion bash", Code.BAD_INPUT)
     return Code.DONE
 
 
