@@ -106,7 +106,7 @@ def test_what_starts_a_domain_resumes_a_suspended_one(work: Home, how: str) -> N
 
 def test_a_call_that_may_start_nothing_does_not_resume_it(work: Home) -> None:
     suspend(work)
-    with pytest.raises(Failed, match="'work' does not run; 'bento start work' starts it"):
+    with pytest.raises(Failed, match="it is suspended; 'bento resume work' lets it go on"):
         work.run("work", "true", autostart="no")
 
 

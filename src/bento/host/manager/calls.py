@@ -28,7 +28,7 @@ from bento.host.manager.services import Services
 from bento.host.manager.world import KnownDomains
 from bento.host.model.audit import Verdict
 from bento.host.model.domain import ADMIN, DomainClass, PowerState
-from bento.host.model.errors import BentoError, Conflict, Unavailable
+from bento.host.model.errors import BentoError, Unavailable
 from bento.host.model.fault import Fault
 from bento.host.policy.decide import Allowed, Asking, Call, Decision, Denied, End, decide
 from bento.host.policy.files import Policy
@@ -221,13 +221,9 @@ class Calls:
         opened is over.
         """
         contract = self._contracts.table(call.service)
-        if (state := self._lifecycle.state(target)) is not PowerState.RUNNING:
-            if not autostart:
-                raise Conflict(
-                    f"'{target}' does not run; 'bento start {target}' starts it",
-                    actual=state,
-                    required=PowerState.RUNNING,
-                )
+        if not autostart:
+            self._lifecycle.require_running(target)
+        elif self._lifecycle.state(target) is not PowerState.RUNNING:
             await self._lifecycle.ensure_running(target)
         user = user or self._inventory.get(target).properties.get("default_user", "")
         request = Open(call.service, call.argument, call.source, call.target, user, rows, columns, contract=contract)

@@ -168,6 +168,14 @@ class Lifecycle:
             await live.change()
         await self.start(name)
 
+    def require_running(self, name: DomainName) -> None:
+        """Raises `Conflict` with what would make it run."""
+        if self.state(name) is PowerState.HALTED:
+            way = f"'{name}' does not run; 'bento start {name}' starts it"
+            raise Conflict(way, actual=PowerState.HALTED, required=PowerState.RUNNING)
+        if name != ADMIN:
+            self._require(name, PowerState.RUNNING)
+
     async def shutdown(self, name: DomainName, *, wait: bool) -> None:
         """Ask a domain to end. With `wait` returns when it is halted, and raises when that takes too long."""
         live = self._require(name, PowerState.RUNNING)
