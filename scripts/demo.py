@@ -39,6 +39,7 @@ OPENER = """\
 #!/bin/sh
 # Written by 'make demo': opens files in the disposables of this domain, in place of a person with an editor.
 # It leaves a trace wherever it may, which 'make demo' looks for afterwards.
+[ -f "$1" ] || { echo "There is no browser in $(hostname); this script opens files." >&2; exit 1; }
 echo "$(hostname) opens a file for $QREXEC_REMOTE_DOMAIN"
 sha256sum <"$1" | cut -c1-64 | tee ~/trace /tmp/trace /dev/shm/trace >/dev/null
 sync
