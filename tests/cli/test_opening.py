@@ -223,7 +223,9 @@ def test_on_a_terminal_it_shows_how_far_it_is(manager: FakeManager, at: At, lett
     assert news[-1].strip() == away + b"letter.txt was changed in the disposable"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+)
 def test_one_who_leaves_finds_the_file_as_it_was_and_nothing_beside_it(
     manager: FakeManager, spawn: Spawn, letter: Path, number: int, code: int
 ) -> None:
@@ -245,8 +247,16 @@ def test_one_who_leaves_finds_the_file_as_it_was_and_nothing_beside_it(
     assert manager.gone.wait(20)
 
 
+def test_what_comes_back_has_a_name_from_the_start_where_files_need_one(
+    manager: FakeManager, bento: Bento, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # as NFS answers: a directory is not opened to be written
+    manager.guest = Opener(back=b"new")
+    assert bento("disp", "open", "letter.txt") == 0
+    assert there(letter) == {"letter.txt": b"new"}
+
+
 def test_nothing_lies_beside_the_file_while_it_is_open(manager: FakeManager, bento: Bento, letter: Path) -> None:
-    """Or `kill -9` would leave something."""
     seen: list[str] = []
     manager.guest = Opener(meanwhile=lambda: seen.extend(there(letter)))
     assert bento("disp", "open", "letter.txt") == 0
