@@ -174,6 +174,19 @@ def test_default_dispvm_is_a_domains_own_then_its_bases_then_the_systems(based: 
     assert default_of("work") == "default=True type=vm base"
 
 
+def test_what_others_have_their_disposables_made_from_is_not_removed(based: Home) -> None:
+    for name in ("work", "play"):
+        based.create(name)
+        based.ask("admin.vm.property.Set", name, "default_dispvm", "base")
+    based.ask("admin.vm.property.Set", "base", "default_dispvm", "base")  # its own does not count
+    failed = based.refused("admin.vm.Remove", "base")
+    assert failed.fault == Fault.IN_USE
+    assert failed.sentence.startswith("'base' is the default_dispvm of play, work; 'bento prefs play default_dispvm -")
+    based.ask("admin.vm.Remove", "play")
+    based.ask("admin.vm.property.Set", "work", "default_dispvm", "")
+    based.ask("admin.vm.Remove", "base")
+
+
 def test_a_domain_that_is_no_disposable_template_is_no_default(based: Home) -> None:
     based.create("work")
     failed = based.refused("admin.vm.property.Set", "work", "default_dispvm", "work")

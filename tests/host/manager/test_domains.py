@@ -188,9 +188,14 @@ def test_a_template_in_use_is_not_removed(served: Home) -> None:
     assert list((served.path / "domains").iterdir()) == []
 
 
-def test_a_removed_template_is_nobodys_default(served: Home) -> None:
+def test_the_systems_default_template_is_not_removed(served: Home) -> None:
     served.build(name="other")
     served.ask("admin.property.Set", argument="default_template", payload="other")
+    failed = served.refused("admin.vm.Remove", "other")
+    assert failed.fault == Fault.IN_USE
+    way = "'bento prefs --global default_template --default' first"
+    assert failed.sentence == f"'other' is the default_template of the system; {way}"
+    served.ask("admin.property.Reset", argument="default_template")
     served.ask("admin.vm.Remove", "other")
     assert served.ask("admin.property.Get", argument="default_template") == "default=True type=vm "
     served.create("work")
@@ -229,6 +234,17 @@ def test_a_running_domain_is_not_cloned(served: Home) -> None:
     served.start("work")
     assert served.refused("bento.vm.Clone", "work", "copy").fault == Fault.NOT_HALTED
     assert "copy" not in served.states()
+
+
+@pytest.mark.parametrize("name", ["disp1", "disp12", "disp99999"])
+def test_names_that_disposables_get_by_themselves_are_nobody_elses(unchanged: Home, name: str) -> None:
+    refusals = (
+        unchanged.refused("admin.vm.Create.AppVM", argument="debian-12", payload=f"name={name} label=red"),
+        unchanged.refused("bento.vm.Clone", "debian-12", name),
+    )
+    for failed in refusals:
+        assert failed.fault == Fault.BAD_VALUE
+        assert failed.sentence == f"'{name}' is a name that disposables get by themselves; choose another name"
 
 
 @pytest.mark.parametrize("name", ["debian-12", "dom0", "9", ""])

@@ -5,6 +5,7 @@ for a call needs only to be ended with the call. Nothing here starts or ends a d
 """
 
 import random
+import re
 from uuid import UUID, uuid4
 
 from bento.host.disk.durable import make_directory
@@ -23,6 +24,9 @@ hostile."""
 
 NUMBERS = range(1, 10_000)
 """Of names (the field's: disp1 to disp9999), taken at random: a name used again soon would be mistaken."""
+
+NUMBERED = re.compile("disp[0-9]+")
+"""Names that nobody else gives to a domain: what is called so is gone with its run."""
 
 
 class Disposables:

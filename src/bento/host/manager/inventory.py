@@ -13,6 +13,9 @@ from bento.host.model.inventory import DomainRecord, TemplateVersion
 from bento.host.ports.store import Store
 from bento.wire.names import DomainName, DomainUuid, LabelName
 
+DEFAULTS = ("default_dispvm", "default_template")
+"""Properties that name a domain which is nevertheless no part of the one that has them."""
+
 Judge = Callable[["Inventory", "Inventory"], None]
 """Raises `Refused` if the second inventory may not come after the first."""
 
@@ -152,6 +155,17 @@ class Inventory:
         if users := self.based_on(template):
             in_use = f"'{template}' is in use by {', '.join(sorted(users))}; remove these first"
             raise Conflict(in_use, actual="in use", required="unused")
+
+    def require_no_default(self, name: DomainName) -> None:
+        """Raises `Conflict` while another domain, or the whole system, is set to have this one as its default."""
+        for key in DEFAULTS:
+            users = sorted(r.name for r in self if r.properties.get(key) == name != r.name)
+            if users:
+                whose = ["the system" if user == ADMIN else user for user in users]
+                each = "" if len(users) == 1 else ", and so on,"
+                how = f"'bento prefs {'--global' if users[0] == ADMIN else users[0]} {key} --default'{each}"
+                in_use = f"'{name}' is the {key} of {', '.join(whose)}; {how} first"
+                raise Conflict(in_use, actual="in use", required="unused")
 
     def versions(self, template: DomainName | None = None) -> list[TemplateVersion]:
         return [v for v in self._versions.values() if template in (None, v.template)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from bento.host.disk.durable import make_directory
+from bento.host.manager.disposables import NUMBERED
 from bento.host.manager.inventory import names
 from bento.host.manager.methods.kinds import Manager, Method, Reply, guest, lines, parsed, subject, yes
 from bento.host.manager.properties import makes_disposables
@@ -99,6 +100,7 @@ async def remove(manager: Manager, request: Request) -> Reply:
     require_halted(manager, record, "remove it")
     manager.inventory.require_free(record.name)
     manager.inventory.require_unused(record.name)
+    manager.inventory.require_no_default(record.name)
     # Forgotten first, then taken away: a crash between the two leaves files that the next start sweeps.
     manager.inventory.drop(record.name)
     for version in manager.inventory.versions(record.name):
@@ -256,6 +258,8 @@ def new_name(manager: Manager, untrusted: str) -> DomainName:
     name = parsed(DomainName.parse, untrusted)
     if name in manager.inventory:
         raise Invalid(f"there is a domain '{name}' already; choose another name")
+    if NUMBERED.fullmatch(name):
+        raise Invalid(f"'{name}' is a name that disposables get by themselves; choose another name")
     manager.inventory.require_free(name)
     return name
 
