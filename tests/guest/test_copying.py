@@ -241,6 +241,14 @@ def test_a_local_program_is_connected_and_gives_the_code(pair: Pair, home: Path)
     assert (home / "got").read_text() == "answer to q\n"
 
 
+def test_a_local_program_is_called_by_its_name_without_the_directory(pair: Pair, home: Path) -> None:
+    pair.serving.service("test.Sink", "cat >/dev/null")
+    process = pair.type("qrexec_client_vm", "work", "test.Sink", "/bin/sh", "-c", 'echo "$0" >name')
+    pair.allow()
+    assert ended(process) == (0, "")
+    assert (home / "name").read_text() == "sh\n"
+
+
 def test_a_local_program_that_does_not_exist_is_a_fault(pair: Pair) -> None:
     pair.serving.service("test.Answer", "cat")
     process = pair.type("qrexec_client_vm", "work", "test.Answer", "/no/such/program")
@@ -265,9 +273,67 @@ def test_a_lost_host_ends_a_call_with_a_fault(pair: Pair) -> None:
     assert Stream.STDOUT not in call.ended
 
 
-def test_what_does_not_print_is_replaced_when_asked(pair: Pair) -> None:
-    pair.serving.service("test.Evil", r"printf 'a\033]0;x\007b\377\n'")
-    process = pair.type("qrexec_client_vm", "-t", "work", "test.Evil")
+EVIL = r"printf 'a\033]0;x\007b\377\n'"
+FILTERED = b"a_]0;x\ab_\n"
+PLAIN = b"a\033]0;x\ab\377\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "stdout"),
+    [
+        (["-t"], FILTERED),
+        (["-tT"], FILTERED),
+        (["--filter-escape-chars-stdout"], FILTERED),
+        (["--filter-escape-chars-stdo"], FILTERED),
+        (["-t", "--no-filter-escape-chars-stdout"], PLAIN),
+        (["--no-filter-escape-chars-stdo", "-t", "--"], FILTERED),
+        (["-T"], PLAIN),
+        (["--buffer-size=1", "--buffer-size", "2", "--buff", "3"], PLAIN),
+        ([], PLAIN),
+    ],
+)
+def test_what_does_not_print_is_replaced_when_asked(pair: Pair, words: list[str], stdout: bytes) -> None:
+    pair.serving.service("test.Evil", EVIL)
+    process = pair.type("qrexec_client_vm", *words, "work", "test.Evil")
     pair.allow()
-    stdout, _ = process.communicate(timeout=PATIENCE)
-    assert stdout == b"a_]0;x\ab_\n"
+    assert process.communicate(timeout=PATIENCE)[0] == stdout
+
+
+@pytest.mark.parametrize(("words", "got"), [([], PLAIN), (["-t"], FILTERED)])
+def test_what_a_local_program_reads_is_replaced_only_when_asked(
+    pair: Pair, home: Path, words: list[str], got: bytes
+) -> None:
+    pair.serving.service("test.Evil", EVIL)
+    process = pair.type("qrexec_client_vm", *words, "work", "test.Evil", "sh", "-c", "cat >got")
+    pair.allow()
+    assert ended(process) == (0, "")
+    assert (home / "got").read_bytes() == got
+
+
+@pytest.mark.parametrize(
+    "words", [["-a", "{}"], ["-a{}"], ["-tTa", "{}"], ["-Tta{}"], ["--agent-socket={}"], ["--agent", "{}"]]
+)
+def test_another_agents_socket_can_be_named(tmp_path: Path, words: list[str]) -> None:
+    nowhere = tmp_path / "nowhere.sock"
+    process = type_command(tmp_path, "qrexec_client_vm", *(word.format(nowhere) for word in words), "work", "s")
+    code, told = ended(process)
+    assert (code, "does not answer" in told) == (125, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["work"],
+        ["-x", "work", "s"],
+        ["-tx", "work", "s"],
+        ["--filter", "work", "s"],
+        ["--filter-escape-chars-stdout=yes", "work", "s"],
+        ["--nothing", "work", "s"],
+        ["-a"],
+        ["--buffer-size"],
+        ["-t", "--", "work"],
+    ],
+)
+def test_options_that_are_none_are_answered_with_the_usage(tmp_path: Path, words: list[str]) -> None:
+    code, told = ended(type_command(tmp_path, "qrexec_client_vm", *words))
+    assert (code, told.startswith("usage: ")) == (2, True)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 from bento.guest.commands.call import Call, NoCall
 from bento.guest.commands.shown import PRINTABLE, write_all
@@ -30,35 +31,60 @@ Call SERVICE of the domain TARGET, as far as the policy allows; @default leaves 
 """
 
 
+STDOUT, STDERR, SOCKET, BUFFER = (
+    "filter-escape-chars-stdout",
+    "filter-escape-chars-stderr",
+    "agent-socket",
+    "buffer-size",
+)
+FILTERS = {
+    STDOUT: (Stream.STDOUT, True),
+    STDERR: (Stream.STDERR, True),
+    f"no-{STDOUT}": (Stream.STDOUT, False),
+    f"no-{STDERR}": (Stream.STDERR, False),
+}
+LONG = {*FILTERS, SOCKET, BUFFER}
+LETTERS = {"t": STDOUT, "T": STDERR, "a": SOCKET}
+
+
 class Options:
+    """As getopt_long(3) reads them, which the field's program does: a long one may be cut short."""
+
     def __init__(self, arguments: list[str]) -> None:
-        """`ValueError` when they are not as `USAGE` has them."""
+        """`ValueError` or `LookupError` when they are not as `USAGE` has them."""
         self.socket = ""
-        self.filtered = {Stream.STDOUT: os.isatty(1), Stream.STDERR: os.isatty(2)}
-        rest = list(arguments)
-        while rest and rest[0].startswith("-"):
-            option = rest.pop(0)
-            name, _, value = option.partition("=")
-            match name:
-                case "--":
+        filtered: dict[Stream, bool] = {}
+        self.rest = list(arguments)
+        for name, value in self._named():
+            if name in FILTERS:
+                stream, yes = FILTERS[name]
+                filtered[stream] = yes
+            elif name == SOCKET:
+                self.socket = value
+        self.target, self.service, *self.program = self.rest
+        # What goes to a local program is for no terminal.
+        self.filtered = {Stream.STDOUT: not self.program and os.isatty(1), Stream.STDERR: os.isatty(2), **filtered}
+
+    def _named(self) -> Iterator[tuple[str, str]]:
+        """Each option and its value; `rest` is what follows them."""
+        while self.rest and self.rest[0].startswith("-") and self.rest[0] not in ("-", "--"):
+            word = self.rest.pop(0)
+            if word.startswith("--"):
+                name, equals, value = word[2:].partition("=")
+                (name,) = {name} & LONG or {long for long in LONG if long.startswith(name)}
+                if equals and name in FILTERS:
+                    raise ValueError(word)
+                yield name, value if equals or name in FILTERS else self.rest.pop(0)
+                continue
+            letters = word[1:]
+            while letters:
+                name, letters = LETTERS[letters[0]], letters[1:]
+                if name == SOCKET:
+                    yield name, letters or self.rest.pop(0)
                     break
-                case "-t" | "--filter-escape-chars-stdout":
-                    self.filtered[Stream.STDOUT] = True
-                case "-T" | "--filter-escape-chars-stderr":
-                    self.filtered[Stream.STDERR] = True
-                case "--no-filter-escape-chars-stdout":
-                    self.filtered[Stream.STDOUT] = False
-                case "--no-filter-escape-chars-stderr":
-                    self.filtered[Stream.STDERR] = False
-                case "-tT" | "-Tt":
-                    self.filtered = dict.fromkeys(self.filtered, True)
-                case "-a" | "--agent-socket":
-                    self.socket = value or rest.pop(0)
-                case "--buffer-size":
-                    value or rest.pop(0)
-                case _:
-                    raise ValueError(option)
-        self.target, self.service, *self.program = rest
+                yield name, ""
+        if self.rest[:1] == ["--"]:
+            del self.rest[0]
 
 
 def main(arguments: list[str]) -> int:
@@ -67,7 +93,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         options = Options(arguments)
-    except (ValueError, IndexError):
+    except (ValueError, LookupError):
         print(USAGE, end="", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -94,13 +120,13 @@ def with_program(call: Call, options: Options) -> int:
         os.set_inheritable(fd, True)
     environment = {**os.environ, **{f"SAVED_FD_{number}": str(fd) for number, fd in saved.items()}}
     try:
-        pid = os.posix_spawnp(options.program[0], options.program, environment, file_actions=actions)
+        words = [os.path.basename(options.program[0]), *options.program[1:]]
+        pid = os.posix_spawnp(options.program[0], words, environment, file_actions=actions)
     except OSError as error:
         print(f"qrexec-client-vm: {options.program[0]}: {error.strerror}", file=sys.stderr)
         return ExitCode.FAULT
     for fd in (stdin, stdout, *saved.values()):
         os.close(fd)
-    options.filtered[Stream.STDOUT] = False
     remote = converse(call, from_program, to_program, options.filtered, program=True)
     os.close(to_program)
     _, status = os.waitpid(pid, 0)
