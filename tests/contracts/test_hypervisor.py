@@ -11,6 +11,7 @@ import signal
 import struct
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -369,11 +370,45 @@ def another(world: World, saved: MachineSpec) -> MachineSpec:
     return dataclasses.replace(saved, uuid=new.uuid, name=new.name, slot=new.slot, run_dir=new.run_dir)
 
 
+def gone_on(world: World, spec: MachineSpec) -> Machine:
+    machine = started(world, spec)
+    world.run(machine.resume())
+    return machine
+
+
+def test_a_machine_from_an_image_waits_as_it_was_saved_until_it_is_resumed(world: World, saved: MachineSpec) -> None:
+    machine = started(world, another(world, saved))
+    assert world.run(machine.state()) is MachineState.PAUSED
+    with (
+        world.run(machine.connect_channel()) as channel,
+        world.run(machine.connect_console()),
+        ThreadPoolExecutor(1) as beside,
+    ):
+        greeting = beside.submit(Host, channel)
+        with pytest.raises(TimeoutError):
+            greeting.result(0.5)
+        assert world.run(machine.state()) is MachineState.PAUSED, "who speaks to it does not set it going"
+        world.run(machine.resume())
+        host = greeting.result()
+        host.identify()
+        assert shell(host, "echo awake").stdout == b"awake\n"
+    world.run(machine.kill())
+
+
+def test_a_machine_that_waits_can_be_killed_and_is_nobodys_to_find(world: World, saved: MachineSpec) -> None:
+    specs = [another(world, saved) for _ in range(2)]
+    machines = [started(world, spec) for spec in specs]
+    world.run(machines[0].kill())
+    assert processes_naming(specs[0].uuid) == []
+    assert world.run(world.driver().adopt({})) == {}
+    assert processes_naming(specs[1].uuid) == []
+
+
 def test_machines_go_on_from_one_that_was_saved_and_share_nothing(world: World, saved: MachineSpec) -> None:
     assert saved.image
     before = digest(saved.image.memory), [written(disk.path) for disk in saved.disks]
     specs = [another(world, saved) for _ in range(2)]
-    machines = [started(world, spec) for spec in specs]
+    machines = [gone_on(world, spec) for spec in specs]
     with world.host(machines[0]) as here, world.host(machines[1]) as there:
         assert shell(here, "echo secret >~/note; sync; cat ~/note").stdout == b"secret\n"
         assert shell(there, "cat ~/note").code != 0
@@ -387,7 +422,7 @@ def test_machines_go_on_from_one_that_was_saved_and_share_nothing(world: World, 
 
 def test_a_machine_that_went_on_is_found_again(world: World, saved: MachineSpec) -> None:
     spec = another(world, saved)
-    started(world, spec)
+    gone_on(world, spec)
     found = world.run(world.driver().adopt({spec.uuid: spec.run_dir}))[spec.uuid]
     with world.host(found) as host:
         assert shell(host, "echo found").stdout == b"found\n"

@@ -94,6 +94,8 @@ class PretendedMachines(FakeHypervisor):
         machine = await super().launch(spec)
         if spec.name.startswith(self.mute):
             await machine.pause()
+            if spec.image:
+                machine.resume = machine.pause  # type: ignore[method-assign]  # it is set going in vain
         if spec.name.startswith("stillborn") or (spec.image and spec.name.startswith("barren")):
             await machine.kill()
         return machine

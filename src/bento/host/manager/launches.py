@@ -90,6 +90,8 @@ class Launches:
             attempt.push_async_callback(live.machine.kill)
             serving = await self._channels.attach(live, first=True)
             attempt.callback(serving.cancel)
+            if seed:
+                await live.machine.resume()
             await self._channels.answered(live, serving)
             await undo.enter_async_context(attempt.pop_all())
         return serving

@@ -99,6 +99,9 @@ class Hypervisor(Protocol):
     async def launch(self, spec: MachineSpec) -> Machine:
         """Start a machine; when this returns its sockets can be connected.
 
+        One that boots is under way then. One that goes on from an image is there as it was saved, and paused: no
+        instruction of its guest is executed before `Machine.resume`, and it may wait for that as long as it has to.
+
         Raises `Unavailable` with a sentence, and then leaves no process and no socket behind.
         """
         ...

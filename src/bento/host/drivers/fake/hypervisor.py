@@ -169,7 +169,7 @@ class FakeHypervisor:
             log.info("%s goes on from an image", spec.name)
         if spec.memory_file:
             spec.memory_file.touch(exist_ok=False)
-        return await self._begin(spec)
+        return await self._begin(spec, paused=spec.image is not None)
 
     async def restore(self, spec: MachineSpec, stream: int, disks: Sequence[int]) -> FakeMachine:
         for name in (CHANNEL, CONSOLE):  # of the machine that this one was
@@ -178,11 +178,9 @@ class FakeHypervisor:
             await asyncio.to_thread(_unpack, stream, spec.run_dir / GUEST)
         except (OSError, tarfile.TarError) as error:
             raise Unavailable(f"the pretended {spec.name} is not whole: {error}") from error
-        machine = await self._begin(spec)
-        await machine.pause()
-        return machine
+        return await self._begin(spec, paused=True)
 
-    async def _begin(self, spec: MachineSpec) -> FakeMachine:
+    async def _begin(self, spec: MachineSpec, *, paused: bool) -> FakeMachine:
         for name in (BALLOON, IN_MEMORY):
             (spec.run_dir / name).unlink(missing_ok=True)
         if spec.gives_back:
@@ -200,7 +198,10 @@ class FakeHypervisor:
                 argv = partial(self._argv, spec, console.fileno())
                 await spawn(argv, inherit=[console.fileno()], said=said)
             async with asyncio.timeout(LAUNCH_DEADLINE_SECONDS):
-                return await self._find(spec)
+                machine = await self._find(spec)
+                if paused:
+                    await machine.pause()
+                return machine
         except BaseException as error:
             await kill_boxes(self._home, self._owners, spec.uuid)
             for name in (CHANNEL, CONSOLE):

@@ -87,7 +87,7 @@ class QemuHypervisor:
             state = await self._start(spec, suspended, said)
             try:
                 # Both take their time: the one in QEMU, the other in looking through all processes.
-                machine, _ = await asyncio.gather(self._find(spec, said), self._set_going(spec, suspended, state))
+                machine, _ = await asyncio.gather(self._find(spec, said), self._loaded(spec, suspended, state))
                 return machine
             except Unavailable as error:
                 raise explain(spec, said.text() or str(error)) from error
@@ -156,14 +156,14 @@ class QemuHypervisor:
         except ValueError as error:
             raise Unavailable(f"no host user is left for {spec.name}; give yourself more in /etc/subuid") from error
 
-    async def _set_going(self, spec: MachineSpec, suspended: Suspended | None, state: int | None) -> None:
-        """Return when QEMU says that the guest runs, or is loaded where it was suspended."""
+    async def _loaded(self, spec: MachineSpec, suspended: Suspended | None, state: int | None) -> None:
+        """Return when QEMU says that the guest boots, or is loaded as it was saved or suspended."""
         if suspended:
             await saving.load_whole(spec.run_dir / QMP, suspended.stream)
         elif state is None:
             await qmp.query_state(spec.run_dir / QMP, deadline=self._patience)
         else:
-            await saving.go_on(spec.run_dir / QMP, state, deadline=self._patience)
+            await saving.load(spec.run_dir / QMP, state, deadline=self._patience)
 
     async def _find(self, spec: MachineSpec, said: Said) -> QemuMachine:
         for box in await find_boxes(self._home, self._owners):

@@ -58,18 +58,17 @@ async def _write(qmp: Path, state: int, *, ram_stays: bool, deadline: float) -> 
         await _finish(words)
 
 
-async def go_on(qmp: Path, state: int, *, deadline: float) -> None:
-    """Have a QEMU that was started to wait for it (`-incoming defer -S`) read `state`, and let its guest go on.
+async def load(qmp: Path, state: int, *, deadline: float) -> None:
+    """Have a QEMU that was started to wait for it (`-incoming defer -S`) read `state`, and leave the guest stopped.
 
     `state` is the number of a file that QEMU itself has open.
     """
     async with session(qmp, deadline=deadline) as words:
         await _read(words, state, ram_stays=True)
-        await words.execute("cont")
 
 
 async def load_whole(qmp: Path, stream: int) -> None:
-    """Have such a QEMU read a machine with its RAM from `stream`, and leave the guest stopped."""
+    """The same with a machine that has its RAM in `stream`."""
     async with session(qmp, deadline=WHOLE_SECONDS) as words:
         await _read(words, stream, ram_stays=False)
 
