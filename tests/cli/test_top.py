@@ -36,7 +36,7 @@ def row(name: str, **more: object) -> dict[str, object]:
 
 def usage(*rows: dict[str, object], at: float = 1000.0) -> dict[str, Any]:
     host = {"at": at, "processors": 2, "total_bytes": 16 << 30, "available_bytes": 12 << 30, "kept_bytes": 1 << 30}
-    return {"host": {**host, "pressure": 1.25}, "domains": list(rows)}
+    return {"host": {**host, "pressure": 1.25}, "domains": list(rows), "spares": []}
 
 
 USAGE = usage(row("work"), row("disp7", proportional_bytes=300 * MIB, scratch_bytes=70 * MIB, disk_bytes=0))
@@ -56,6 +56,23 @@ def test_elsewhere_than_on_a_terminal_it_is_shown_once(bento: Bento, capsys: pyt
         "disp7  Running  5.0 %  200 MiB  300 MiB  60 MiB   20 MiB   70 MiB  400 MiB\n"
         "work   Running  5.0 %  200 MiB  150 MiB  60 MiB   20 MiB   30 MiB  400 MiB\n"
         "total                        -  450 MiB       -   40 MiB  100 MiB  800 MiB\n"
+    )
+
+
+def test_a_spare_counts_and_is_told_apart_from_domains(
+    manager: FakeManager, bento: Bento, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bytes_of = dict.fromkeys(("resident", "proportional", "shared", "written", "scratch", "limit"), 10 * MIB)
+    spare = {"base": "web", **{f"{name}_bytes": size for name, size in bytes_of.items()}}
+    manager.answers["bento.vm.Usage"] = json.dumps({**usage(row("work")), "spares": [spare]}).encode()
+    assert bento("top", "--once") == 0
+    assert capsys.readouterr().out == (
+        "12.0 GiB of 16.0 GiB memory available, pressure 1.2 %, one domain runs\n"
+        "\n"
+        "NAME   STATE      CPU      RSS      PSS  SHARED  WRITTEN  VOLUMES   MEMORY\n"
+        "work   Running  5.0 %  200 MiB  150 MiB  60 MiB   20 MiB   30 MiB  400 MiB\n"
+        "(web)  Spare        -   10 MiB   10 MiB  10 MiB   10 MiB   10 MiB   10 MiB\n"
+        "total                        -  160 MiB       -   30 MiB   40 MiB  410 MiB\n"
     )
 
 

@@ -10,7 +10,10 @@ from bento.cli.render import print_json, print_table, size
 
 
 def declare_seeds(parser: argparse.ArgumentParser) -> None:
-    parser.description = "List the seeds: machines booted, saved, and forked for each disposable or AppVM that starts."
+    parser.description = (
+        "List the seeds: machines booted, saved, and forked for each disposable or AppVM that starts. "
+        "A spare is one that was forked ahead, and waits for the next disposable."
+    )
     parser.add_argument("--json", action="store_true", help="a list of objects")
 
 
@@ -27,10 +30,11 @@ def seeds(words: argparse.Namespace, manager: Manager) -> int:
             size(one["size_bytes"]),
             _age(time.time() - one["made"]),
             "current" if one["current"] else "stale",
+            "ready" if one["spare"] else "",
         ]
         for one in found
     ]
-    print_table(("TEMPLATE", "FOR", "VERSION", "SIZE", "AGE", "STATE"), rows, right=("VERSION", "SIZE", "AGE"))
+    print_table(("TEMPLATE", "FOR", "VERSION", "SIZE", "AGE", "STATE", "SPARE"), rows, right=("VERSION", "SIZE", "AGE"))
     return Code.DONE
 
 

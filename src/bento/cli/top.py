@@ -74,9 +74,9 @@ def _show(lines: Sequence[str]) -> None:
 
 
 def page(now: Usage, before: Usage | None, paint: Paint) -> list[str]:
-    """The lines to show: the host, then the domains, who takes most first. Rates are since `before`, or of all time."""
-    host, domains = _host(now), sorted(_domains(now), key=lambda row: -(_taken(row)))
-    last = {row["name"]: row for row in _domains(before)} if before else {}
+    """The lines to show: the host, the domains, who takes most first, and spares. Rates are since `before`, or ever."""
+    host, domains = _host(now), sorted(_rows(now, "domains"), key=lambda row: -(_taken(row)))
+    last = {row["name"]: row for row in _rows(before, "domains")} if before else {}
     seconds = _number(host, "at") - _number(_host(before), "at") if before else 0.0
     lines = [
         [
@@ -92,10 +92,26 @@ def page(now: Usage, before: Usage | None, paint: Paint) -> list[str]:
         ]
         for row in domains
     ]
+    spares = _rows(now, "spares")
+    lines += [
+        [
+            f"({row['base']})",  # what waits for its next disposable, and is no domain yet
+            "Spare",
+            "-",
+            size(row["resident_bytes"]),
+            size(row["proportional_bytes"]),
+            size(row["shared_bytes"]),
+            size(row["written_bytes"]),
+            size(row["scratch_bytes"]),
+            size(row["limit_bytes"]),
+        ]
+        for row in spares
+    ]
+    machines = [*domains, *spares]
     # What machines share would be counted more than once in a sum of RSS.
-    taken = size(sum(map(_taken, domains)))
-    written, volumes = _sum(domains, "written_bytes"), _sum(domains, "disk_bytes", "scratch_bytes")
-    total = ["total", "", "", "-", taken, "-", size(written), size(volumes), size(_sum(domains, "limit_bytes"))]
+    taken = size(sum(map(_taken, machines)))
+    written, volumes = _sum(machines, "written_bytes"), _sum(machines, "disk_bytes", "scratch_bytes")
+    total = ["total", "", "", "-", taken, "-", size(written), size(volumes), size(_sum(machines, "limit_bytes"))]
     available, whole = size(host["available_bytes"]), size(host["total_bytes"])
     summary = (
         f"{available} of {whole} memory available, pressure {_number(host, 'pressure'):.1f} %, {_running(domains)}"
@@ -151,10 +167,10 @@ def _host(usage: Usage) -> Row:
     return host
 
 
-def _domains(usage: Usage) -> list[Row]:
-    domains = usage["domains"]
-    assert isinstance(domains, list)
-    return domains
+def _rows(usage: Usage, what: str) -> list[Row]:
+    rows = usage[what]
+    assert isinstance(rows, list)
+    return rows
 
 
 @contextmanager

@@ -14,6 +14,7 @@ Composed as `bento.host.manager.__main__` does it, with other drivers; what test
 - `BENTO_TEST_MEMORY` names a file that holds what the host's memory is, as JSON, and has it looked at all the time;
 - `BENTO_TEST_GATE` names a FIFO that somebody must open and close before the copy of a volume begins;
 - `BENTO_TEST_QUIET`: seconds without a start, before a seed for AppVMs is made; not set: none is;
+- `BENTO_TEST_SETTLE`: seconds after a start before a spare for the next disposable is made; not set: none is;
 - `BENTO_TEST_DIE` is FUNCTION:N, the N-th call of FUNCTION in `CRASH_POINTS` is `kill -9`; FUNCTION may end with
   `.after`, and then that call still does its work, or with `.machine`, and then it is all machines that are killed;
 - `BENTO_TEST_STARVED` names a file: while it exists, there is no memory for a machine that goes on from an image;
@@ -42,7 +43,7 @@ from bento.host.drivers.files import FileStorage
 from bento.host.drivers.keyfile import KeyFile
 from bento.host.drivers.qemu.trial import OnTrial, Record
 from bento.host.drivers.sqlite import SqliteStore
-from bento.host.manager import brokers, daemon, pressure, seedfiles, seeds, templates
+from bento.host.manager import brokers, daemon, pressure, seedfiles, seeds, spares, templates
 from bento.host.manager.__main__ import home_mark, nursery_argv, sealing_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
@@ -301,6 +302,7 @@ if __name__ == "__main__":
         pressure.IDLE_SECONDS = 0.0
     seeds.PUT_OFF_SECONDS = float(os.environ.get("BENTO_TEST_PUT_OFF", seeds.PUT_OFF_SECONDS))
     seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", "1e6"))
+    spares.SETTLE_SECONDS = float(os.environ.get("BENTO_TEST_SETTLE", "1e6"))
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     if counted := os.environ.get("BENTO_TEST_COUNT"):

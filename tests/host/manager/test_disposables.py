@@ -287,7 +287,7 @@ def inventory(tmp_path: Path) -> Iterator[Inventory]:
 def made(tmp_path: Path, inventory: Inventory) -> Disposables:
     (tmp_path / "domains").mkdir()
     path = PurePosixPath(tmp_path)
-    return Disposables(inventory, Places.of(home.Home(path, path, path, path)), Events())
+    return Disposables(inventory, Places.of(home.Home(path, path, path, path)), Events(), lambda _: None)
 
 
 def test_a_domain_has_so_many_at_once_and_no_more(made: Disposables, inventory: Inventory) -> None:

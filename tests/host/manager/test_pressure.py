@@ -16,7 +16,7 @@ from bento.host.model.domain import Domain, DomainClass, PowerState
 from bento.host.model.errors import NoMemory, Unavailable
 from bento.host.model.inventory import DomainRecord
 from bento.host.model.machine import DiskUsage, GuestMemory, MachineUsage
-from bento.host.model.memory import MIB, SLACK, HostMemory, need
+from bento.host.model.memory import MIB, SLACK, SPARE, HostMemory, need
 from bento.wire.names import DomainName, LabelName
 
 GIB = 1024 * MIB
@@ -59,6 +59,7 @@ class World:
     now: float = 1000.0
     lives: list[Live] = field(default_factory=list)
     drops: int = 0
+    spares: int = 0
     ended: list[str] = field(default_factory=list)
     slept: int = 0
     when_slept: Callable[[], object] = bool
@@ -70,6 +71,8 @@ class World:
             lives=lambda: [live for live in self.lives if live.state is PowerState.RUNNING],
             machines=lambda: self.lives,
             is_disposable=lambda name: name in self.disposable,
+            spares=lambda: self.spares,
+            drop_spares=self.drop_spares,
             save_memory=self.save_memory,
             end=self.end,
             events=Events(),
@@ -85,7 +88,12 @@ class World:
             self.disposable.add(name)
         return machine
 
+    async def drop_spares(self) -> None:
+        self.host = replace(self.host, available=self.host.available + self.spares)
+        self.spares = 0
+
     def save_memory(self) -> None:
+        assert not self.spares, "spares are given back first"
         self.drops += 1
 
     async def end(self, name: DomainName) -> None:
@@ -479,3 +487,58 @@ def test_disposables_that_begin_together_are_counted_together(world: World) -> N
     asyncio.run(forks(BOUND // share))
     with pytest.raises(NoMemory, match="may take together"):
         asyncio.run(forks(BOUND // share + 1))
+
+
+def test_what_was_forked_ahead_is_given_back_before_anything_else(world: World) -> None:
+    world.spares = SPARE
+    world.host = SHORT
+    world.look()
+    assert (world.spares, world.drops) == (0, 1)
+
+
+def test_a_start_finds_the_room_that_a_spare_took(world: World) -> None:
+    world.spares = SPARE
+    world.host = available(NEED - SPARE)
+    asyncio.run(start(world))
+    assert (world.spares, world.slept) == (0, 0)
+
+
+def test_a_start_that_finds_room_leaves_the_spare(world: World) -> None:
+    world.spares = SPARE
+    world.host = available(NEED)
+    asyncio.run(start(world))
+    assert world.spares == SPARE
+
+
+def test_a_spare_counts_among_disposables_and_makes_way_for_one(world: World) -> None:
+    share = need(400 * MIB, forked=True)
+    world.add("disp1", disposable=True).memory = BOUND - share
+    world.look()
+    world.spares = SPARE
+
+    async def fork() -> None:
+        async with world.admission.admitted(record("disp2", DomainClass.DISPOSABLE), forked=True):
+            pass
+
+    asyncio.run(fork())
+    assert world.spares == 0
+
+
+def test_spares_go_before_any_disposable_that_has_too_much_with_them(world: World) -> None:
+    world.add("disp1", disposable=True).memory = BOUND
+    world.spares = SPARE
+    world.look(later=30.0)
+    assert (world.spares, world.ended) == (0, [])
+
+
+def test_only_what_is_left_over_goes_to_spares(world: World) -> None:
+    base, share = record("base", DomainClass.APP), need(400 * MIB, forked=True)
+    assert world.admission.leaves_room(base)
+    world.host = replace(ROOMY, pressure=2.0)
+    assert not world.admission.leaves_room(base)
+    world.host = available(share - 1)
+    assert not world.admission.leaves_room(base)
+    world.host = ROOMY
+    world.add("disp1", disposable=True).memory = BOUND - share + 1
+    world.look()
+    assert not world.admission.leaves_room(base)

@@ -13,7 +13,7 @@ from bento.host.manager.properties import number
 from bento.host.model.domain import DomainClass
 from bento.host.model.errors import NoMemory
 from bento.host.model.inventory import DomainRecord
-from bento.host.model.memory import MIB, HostMemory, need
+from bento.host.model.memory import MIB, HostMemory, is_pressed, need
 from bento.wire.names import DomainName
 
 NAMED = 3
@@ -50,6 +50,12 @@ class Admission:
         finally:
             del self._promised[name]
 
+    def leaves_room(self, base: DomainRecord) -> bool:
+        """Whether there is room for one more fork that only saves time: nobody gives anything back for that."""
+        host, wanted = self._read(), need(number(base, "memory") * MIB, forked=True)
+        within = self._with_promised() + wanted <= host.for_disposables
+        return within and self._spare() >= wanted and not is_pressed(host, before=True)
+
     def _spare(self) -> int:
         host = self._read()
         return max(0, host.available - host.kept - sum(wanted for wanted, _ in self._promised.values()))
@@ -61,6 +67,7 @@ class Admission:
             all_of_it = f"it takes some {_size(wanted)} of memory, and disposables may take {_size(bound)} together"
             raise NoMemory(f"'{name}' cannot start: {all_of_it}; give it, or what it is made from, less")
         if self._with_promised() + wanted > bound:
+            await self._pressure.drop_spares()
             await self._pressure.measure_disposables(again=False)
         if (taken := self._with_promised()) + wanted > bound:
             share = f"disposables take {_size(taken)} of the {_size(bound)} of memory that they may take together"
@@ -71,7 +78,7 @@ class Admission:
         for name, (wanted, disposable) in self._promised.items():
             if disposable:  # it may have a machine already
                 taken[name] = max(wanted, taken.get(name, 0))
-        return sum(taken.values())
+        return sum(taken.values()) + self._pressure.spares()
 
 
 def _sentence(name: DomainName, wanted: int, spare: int, takers: list[tuple[DomainName, int]]) -> str:

@@ -192,7 +192,7 @@ class Calls:
         fresh: bool = False,
     ) -> socket.socket:
         """The caller's leg of a call that a new disposable serves, whomever `call` named, and that is its end."""
-        name = self._disposables.make(base, asked_by=call.source, label=label).name
+        name = self._disposables.make(base, asked_by=call.source, label=label, fresh=fresh).name
 
         def is_over(_blame: Blame, _sentence: str) -> None:
             self._lifecycle.discard(name)

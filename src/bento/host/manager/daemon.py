@@ -51,10 +51,12 @@ from bento.host.manager.reports import Reports
 from bento.host.manager.saved import Saved
 from bento.host.manager.seeds import Seeds
 from bento.host.manager.services import Services
+from bento.host.manager.spares import Spares
 from bento.host.manager.suspension import Suspension
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import DomainClass
 from bento.host.model.errors import BentoError, Unavailable
+from bento.host.model.inventory import DomainRecord
 from bento.host.model.memory import HostMemory
 from bento.host.ports.hypervisor import Hypervisor
 from bento.host.ports.keys import Keys
@@ -178,15 +180,30 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         def with_machines() -> list[Live]:
             return lifecycle.with_machines()
 
+        def leaves_room(base: DomainRecord) -> bool:
+            return admission.leaves_room(base)
+
         async def end(name: DomainName) -> None:
             await lifecycle.kill(name)
 
+        spares = Spares(
+            inventory=inventory,
+            places=places,
+            hypervisor=drivers.hypervisor,
+            machines=machines,
+            templates=templates,
+            seeds=seeds,
+            events=events,
+            leaves_room=leaves_room,
+        )
         pressure = Pressure(
             read=drivers.memory,
             lives=running,
             machines=with_machines,
             # One that was just forgotten may not be buried yet.
             is_disposable=lambda name: name in inventory and inventory.get(name).domain.klass is DomainClass.DISPOSABLE,
+            spares=spares.taken,
+            drop_spares=spares.drop_all,
             save_memory=seeds.save_memory,
             end=end,
             events=events,
@@ -197,6 +214,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             machines=machines,
             channels=channels,
             seeds=seeds,
+            spares=spares,
             suspension=suspension,
             admission=admission,
         )
@@ -221,7 +239,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             burials=burials,
             events=events,
         )
-        disposables = Disposables(inventory, places, events)
+        disposables = Disposables(inventory, places, events, spares.claim)
         grants = Grants(inventory, drivers.store)
         consent = Consent(inventory, grants)
         reports = Reports()
@@ -241,6 +259,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             consent=consent,
             grants=grants,
             seeds=seeds,
+            spares=spares,
             templates=templates,
             storage=drivers.storage,
             places=places,
@@ -251,7 +270,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             stop=stopping.set,
         )
         with _listener(places) as listener:
-            works = server.serve(listener, manager), audit.keep(), seeds.keep(), pressure.keep()
+            works = server.serve(listener, manager), audit.keep(), seeds.keep(), spares.keep(), pressure.keep()
             working = {asyncio.create_task(work) for work in works}
             _tell(ready_fd, "ready")
             log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)
@@ -262,6 +281,7 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
             work.cancel()
         await asyncio.wait(working)
         await lifecycle.close()
+        await spares.close()
         await nursery.close()
         await services.close()
         await audit.close()

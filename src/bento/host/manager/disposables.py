@@ -6,13 +6,15 @@ for a call needs only to be ended with the call. Nothing here starts or ends a d
 
 import random
 import re
+from collections.abc import Callable
+from itertools import chain
 from uuid import UUID, uuid4
 
 from bento.host.disk.durable import make_directory
 from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
-from bento.host.manager.properties import PROPERTIES, makes_disposables
+from bento.host.manager.properties import inherited, makes_disposables
 from bento.host.model.domain import ADMIN, Domain, DomainClass
 from bento.host.model.errors import Conflict, Invalid, Unavailable
 from bento.host.model.inventory import DomainRecord
@@ -30,10 +32,18 @@ NUMBERED = re.compile("disp[0-9]+")
 
 
 class Disposables:
-    def __init__(self, inventory: Inventory, places: Places, events: Events) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        places: Places,
+        events: Events,
+        claim: Callable[[DomainRecord], tuple[UUID, int] | None],
+    ) -> None:
+        """`claim`: the uuid and slot of a machine that was forked ahead for the next disposable of a base."""
         self._inventory = inventory
         self._places = places
         self._events = events
+        self._claim = claim
         self._asked_by: dict[UUID, UUID] = {}
         """Of the disposables that calls made: who first asked, which is no such disposable."""
 
@@ -46,24 +56,26 @@ class Disposables:
                 + (how if record.domain.klass is DomainClass.APP else "only an AppVM can be one")
             )
 
-    def make(self, base: DomainName, *, asked_by: DomainName, label: LabelName | None = None) -> DomainRecord:
+    def make(
+        self, base: DomainName, *, asked_by: DomainName, label: LabelName | None = None, fresh: bool = False
+    ) -> DomainRecord:
         """A new disposable, not started, gone with its first run. Who asked becomes tags, as in the field.
 
-        Its label is that of its base where none is given.
+        Its label is that of its base where none is given. `fresh`: it is to boot, and takes no machine forked ahead.
         What a disposable asks for counts against whoever asked for that one: else each of them could have as many more.
         """
         record = self._inventory.get(base)
         label = label or record.domain.label
         tags = frozenset({Tag(f"created-by-{asked_by}"), Tag(f"disp-created-by-{asked_by}")})
         if asked_by == ADMIN:
-            return self.add(record, self._free_name(), label, tags=tags, auto_cleanup=True)
+            return self.add(record, self._free_name(), label, tags=tags, auto_cleanup=True, claims=not fresh)
         there = {other.domain.uuid for other in self._inventory}
         self._asked_by = {uuid: first for uuid, first in self._asked_by.items() if uuid in there}
         asking = self._inventory.get(asked_by).domain.uuid
         first = self._asked_by.get(asking, asking)
         if sum(1 for other in self._asked_by.values() if other == first) >= MAX_AT_ONCE:
             raise Conflict(f"'{asked_by}' has {MAX_AT_ONCE} disposables already", actual="full", required="free")
-        made = self.add(record, self._free_name(), label, tags=tags, auto_cleanup=True)
+        made = self.add(record, self._free_name(), label, tags=tags, auto_cleanup=True, claims=not fresh)
         self._asked_by[made.domain.uuid] = first
         return made
 
@@ -75,22 +87,26 @@ class Disposables:
         *,
         tags: frozenset[Tag] = frozenset(),
         auto_cleanup: bool = False,
+        claims: bool = False,
     ) -> DomainRecord:
-        """A new disposable with the properties, features and tags of its base, as in the field."""
+        """A new disposable with the properties, features and tags of its base, as in the field.
+
+        `claims`: it starts soon, and may be a machine that was forked ahead.
+        """
         self.require_base(base)
-        domain = Domain(uuid4(), name, DomainClass.DISPOSABLE, label, base.name)
-        properties = {key: value for key, value in base.properties.items() if _is_inherited(key)}
+        properties = inherited(base)
         if auto_cleanup:
             properties["auto_cleanup"] = "True"
+        uuid, slot = (claims and self._claim(base)) or (uuid4(), self._inventory.free_slot())
         record = DomainRecord(
-            domain,
-            slot=self._inventory.free_slot(),
+            Domain(uuid, name, DomainClass.DISPOSABLE, label, base.name),
+            slot=slot,
             properties=properties,
             tags=base.tags | tags,
             features=base.features,
         )
         self._inventory.require(record)
-        directory = self._places.domain(domain.uuid)
+        directory = self._places.domain(uuid)
         try:
             make_directory(directory)
         except OSError as error:
@@ -100,11 +116,8 @@ class Disposables:
         return record
 
     def _free_name(self) -> DomainName:
-        free = [name for number in NUMBERS if (name := DomainName(f"disp{number}")) not in self._inventory]
-        if not free:
-            raise Conflict("there are as many disposables as there can be", actual="full", required="free")
-        return random.choice(free)  # nobody gains by guessing it
-
-
-def _is_inherited(name: str) -> bool:
-    return name in PROPERTIES and DomainClass.DISPOSABLE in PROPERTIES[name].classes
+        first = random.randrange(len(NUMBERS))  # nobody gains by guessing it
+        for number in chain(NUMBERS[first:], NUMBERS[:first]):
+            if (name := DomainName(f"disp{number}")) not in self._inventory:
+                return name
+        raise Conflict("there are as many disposables as there can be", actual="full", required="free")

@@ -1,10 +1,13 @@
 """What happened, told to whoever listens. Events announce; nothing here decides an order."""
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from bento.wire.admin import Event
+
+log = logging.getLogger(__name__)
 
 MAX_BEHIND = 4096
 """Events that a listener may lag behind before it is dropped: a client that does not read costs no memory."""
@@ -32,3 +35,21 @@ class Events:
             yield queue
         finally:
             self._listeners.discard(queue)
+
+    async def attend(self, look: Callable[[], Awaitable[float | None]], doing: str) -> None:
+        """Look now, whenever something has happened, and as many seconds later as the last look said, for ever."""
+        while True:
+            with self.listen() as news:
+                while True:
+                    patience = None
+                    try:
+                        patience = await look()
+                    except Exception:
+                        log.exception("%s failed", doing)
+                    try:
+                        if await asyncio.wait_for(news.get(), patience) is None:
+                            break
+                    except TimeoutError:
+                        continue
+                    while not news.empty():
+                        news.get_nowait()

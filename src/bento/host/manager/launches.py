@@ -13,8 +13,9 @@ from bento.host.manager.brokers import End
 from bento.host.manager.channels import Channels
 from bento.host.manager.live import Live
 from bento.host.manager.machines import Machines
-from bento.host.manager.seedfiles import Seed
+from bento.host.manager.seedfiles import Kind, Seed
 from bento.host.manager.seeds import Seeds
+from bento.host.manager.spares import Spares
 from bento.host.manager.suspension import Suspension
 from bento.host.model.errors import Exhausted, Silent, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion
@@ -31,6 +32,7 @@ class Launches:
         machines: Machines,
         channels: Channels,
         seeds: Seeds,
+        spares: Spares,
         suspension: Suspension,
         admission: Admission,
     ) -> None:
@@ -38,6 +40,7 @@ class Launches:
         self._machines = machines
         self._channels = channels
         self._seeds = seeds
+        self._spares = spares
         self._suspension = suspension
         self._admission = admission
 
@@ -52,7 +55,10 @@ class Launches:
         if not live.fresh and (seed := await self._seeds.take(record)):
             try:
                 async with self._admission.admitted(record, forked=True):
-                    return await self._once(live, record, version, undo, seed)
+                    serving = await self._forked(live, record, version, undo, seed)
+                if seed.kind is Kind.DISPOSABLES:
+                    self._spares.expect(seed.base)
+                return serving
             except Exhausted:
                 raise  # a boot would take more of it
             except Unavailable as error:
@@ -72,6 +78,24 @@ class Launches:
                 self._hypervisor.answered(live.uuid)
                 return serving
 
+    async def _forked(
+        self, live: Live, record: DomainRecord, version: TemplateVersion, undo: AsyncExitStack, seed: Seed
+    ) -> asyncio.Task[End]:
+        """From the machine that waits for it, if one does; without, or where that is of no use, from the seed itself.
+
+        A machine that waited may have ended meanwhile, for which the seed is not to blame.
+        """
+        if live.uuid in self._spares:
+            try:
+                return await self._once(live, record, version, undo, seed)
+            except Exhausted:
+                raise
+            except Unavailable as error:
+                if live.unwanted.is_set():
+                    raise
+                log.warning("%s; it is forked anew", error)
+        return await self._once(live, record, version, undo, seed)
+
     async def _once(
         self,
         live: Live,
@@ -86,12 +110,15 @@ class Launches:
                 spec = await self._machines.prepare(record, version, seed)
                 self._suspension.note(spec)
                 # Whatever machine of this domain is left from a crash was reaped at recovery.
-                live.machine = await self._hypervisor.launch(spec)
+                live.machine = await self._spares.adopt(spec) or await self._hypervisor.launch(spec)
             attempt.push_async_callback(live.machine.kill)
-            serving = await self._channels.attach(live, first=True)
-            attempt.callback(serving.cancel)
-            if seed:
-                await live.machine.resume()
+            # A guest that goes on from a seed takes its time to be awake, and its broker to begin: both at once.
+            going = [asyncio.create_task(live.machine.resume())] if seed else []
+            try:
+                serving = await self._channels.attach(live, first=True)
+                attempt.callback(serving.cancel)
+            finally:
+                await asyncio.gather(*going)
             await self._channels.answered(live, serving)
             await undo.enter_async_context(attempt.pop_all())
         return serving

@@ -53,6 +53,8 @@ class Pressure:
         lives: Callable[[], Iterable[Live]],
         machines: Callable[[], Iterable[Live]],
         is_disposable: Callable[[DomainName], bool],
+        spares: Callable[[], int],
+        drop_spares: Callable[[], Awaitable[None]],
         save_memory: Callable[[], None],
         end: Callable[[DomainName], Awaitable[None]],
         events: Events,
@@ -60,12 +62,15 @@ class Pressure:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`lives`: the domains that run. `machines`: those that have a machine, also such as start, for as long as
-        their guests make it last. `save_memory` drops what only saves time; `end` ends a domain now.
+        their guests make it last. `spares`: bytes of the disposables that were forked ahead, and are nobody yet;
+        `drop_spares` ends those. `save_memory` drops what else only saves time; `end` ends a domain now.
         """
         self._read = read
         self._lives = lives
         self._machines = machines
         self._is_disposable = is_disposable
+        self.spares = spares
+        self.drop_spares = drop_spares
         self._save_memory = save_memory
         self._end = end
         self._events = events
@@ -140,10 +145,12 @@ class Pressure:
         host = self._read()
         if not self._disposables():
             return
-        may_be = sum(self.disposables().values()) + max(0, self._available - host.available)
+        may_be = sum(self.disposables().values()) + self.spares() + max(0, self._available - host.available)
         if may_be < host.for_disposables * 3 // 4 and self._clock() - self._measured < MEASURE_SECONDS:
             return
         await self.measure_disposables()
+        if sum(self.disposables().values()) + self.spares() > host.for_disposables:
+            await self.drop_spares()
         for name in offenders(self.disposables(), host.for_disposables):
             bound = f"all disposables together may take {host.for_disposables >> 20} MiB of memory"
             reason = f"{bound}, and '{name}' took the most of it"
@@ -171,6 +178,7 @@ class Pressure:
 
     async def _reclaim(self) -> bool:
         """Ask whoever idles for what it does not use; whether anybody may yet give something."""
+        await self.drop_spares()
         self._save_memory()
         hope = False
         for live in self._lives():

@@ -127,6 +127,15 @@ def truth(record: DomainRecord, name: str) -> bool:
     return text(record, name) == "True"
 
 
+def inherited(base: DomainRecord) -> dict[str, str]:
+    """What was set of a disposable template, and is set of its disposables."""
+    return {
+        name: value
+        for name, value in base.properties.items()
+        if name in PROPERTIES and DomainClass.DISPOSABLE in PROPERTIES[name].classes
+    }
+
+
 def makes_disposables(record: DomainRecord) -> bool:
     """Whether disposables may be made from it."""
     return record.domain.klass is DomainClass.APP and truth(record, "template_for_dispvms")

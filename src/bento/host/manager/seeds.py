@@ -104,8 +104,17 @@ class Seeds:
             case _:
                 return None
         self._files.use(kind, base.domain.uuid)
-        seed = self._files.get(self.key(base, kind, shape=record))
-        return seed if seed and await self._is_sound(seed) else None
+        return await self._find(self.key(base, kind, shape=record))
+
+    async def of_disposables(self, base: DomainRecord) -> Seed | None:
+        """What a disposable of `base` could go on from now."""
+        return await self._find(self.key(base, Kind.DISPOSABLES))
+
+    def holds(self, seed: Seed, base: DomainRecord) -> bool:
+        """Whether it is still what a disposable of `base` could go on from."""
+        with contextlib.suppress(BentoError):
+            return seed.key == self.key(base, Kind.DISPOSABLES) and seed.directory.exists()
+        return False
 
     def is_current(self, seed: Seed) -> bool:
         """Whether it is one of those there should be."""
@@ -144,21 +153,7 @@ class Seeds:
 
     async def keep(self) -> None:
         """Make what is missing and remove what is stale, now and whenever something has happened, for ever."""
-        while True:
-            with self._events.listen() as news:
-                while True:
-                    patience = None
-                    try:
-                        patience = await self._look()
-                    except Exception:  # domains boot without
-                        log.exception("looking after the seeds failed")
-                    try:
-                        if await asyncio.wait_for(news.get(), patience) is None:
-                            break
-                    except TimeoutError:
-                        continue
-                    while not news.empty():
-                        news.get_nowait()
+        await self._events.attend(self._look, "looking after the seeds")
 
     async def _look(self) -> float | None:
         """How many seconds from now to look again, if that is not only when something happens."""
@@ -270,6 +265,10 @@ class Seeds:
             self._ready[key] = seed.size
             if not seed.directory.exists():  # it was removed meanwhile
                 self._rest(seed.key)
+
+    async def _find(self, key: str) -> Seed | None:
+        seed = self._files.get(key)
+        return seed if seed and await self._is_sound(seed) else None
 
     def _has_memory(self, seed: Seed) -> bool:
         """Whether the host has some to spare for it, and not too much of that is spent on seeds already."""

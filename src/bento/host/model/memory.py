@@ -19,6 +19,9 @@ BOOTED = 256 * MIB
 FORKED = 108 * MIB
 """The same of one that was forked: it shares the rest with its seed (36 to 56 MiB at rest, 108 after work)."""
 
+SPARE = 48 * MIB
+"""And what one takes that was forked ahead, and has not run."""
+
 KEPT_LEAST, KEPT_MOST = 256 * MIB, 1024 * MIB
 KEPT_PART = 16
 """One part in so many of the host's memory is kept for the person's own programs, within those bounds."""

@@ -209,7 +209,11 @@ async def template_info(manager: Manager, request: Request) -> Reply:
 
 
 async def seed_list(manager: Manager, request: Request) -> Reply:
-    """What disposables and AppVMs can go on from, as JSON: `current` is false for what is about to be removed."""
+    """What disposables and AppVMs can go on from, as JSON: `current` is false for what is about to be removed.
+
+    `spare`: a machine waits for the next disposable, forked from it ahead.
+    """
+    spares = {spare.seed.key for spare in manager.spares.waiting() if not spare.claimed}
     rows = [
         {
             "base": seed.base,
@@ -218,6 +222,7 @@ async def seed_list(manager: Manager, request: Request) -> Reply:
             "size_bytes": seed.size,
             "made": seed.made,
             "current": manager.seeds.is_current(seed),
+            "spare": seed.key in spares,
             "key": seed.key,
         }
         for seed in sorted(manager.seeds.kept(), key=lambda seed: seed.made)

@@ -18,6 +18,7 @@ from bento.host.manager.lifecycle import Lifecycle
 from bento.host.manager.notices import Notices
 from bento.host.manager.places import Places
 from bento.host.manager.seeds import Seeds
+from bento.host.manager.spares import Spares
 from bento.host.manager.templates import Templates
 from bento.host.model.domain import ADMIN, DomainClass
 from bento.host.model.errors import Invalid, Refused
@@ -60,6 +61,7 @@ class Manager:
     consent: Consent
     grants: Grants
     seeds: Seeds
+    spares: Spares
     templates: Templates
     storage: Storage
     places: Places

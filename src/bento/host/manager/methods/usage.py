@@ -8,6 +8,7 @@ import time
 from bento.host.manager.methods.bento import about
 from bento.host.manager.methods.kinds import Manager, Method, Reply
 from bento.host.manager.properties import number
+from bento.host.manager.spares import Spare
 from bento.host.model.errors import BentoError
 from bento.host.model.inventory import DomainRecord
 from bento.host.model.machine import DiskUsage
@@ -20,12 +21,13 @@ ANSWER_SECONDS = 2.0
 
 
 async def usage(manager: Manager, request: Request) -> Reply:
-    """The host's memory, and each domain that has a machine, as JSON. What cannot be known is null.
+    """The host's memory, each domain that has a machine, and the spares, as JSON. What cannot be known is null.
 
     Bytes; `cpu_seconds` since its machine began; `pressure` in percent; `at` in seconds of a clock that never jumps.
     """
     having = [(r, machine) for r in manager.inventory if (machine := manager.lifecycle.machine(r.name))]
     rows = await asyncio.gather(*(_row(manager, record, machine) for record, machine in having))
+    spares = await asyncio.gather(*(_spare(spare) for spare in manager.spares.waiting()))
     host = manager.memory()
     facts = {
         "at": time.monotonic(),
@@ -35,7 +37,22 @@ async def usage(manager: Manager, request: Request) -> Reply:
         "kept_bytes": host.kept,
         "pressure": host.pressure,
     }
-    return json.dumps({"host": facts, "domains": rows}).encode()
+    return json.dumps({"host": facts, "domains": rows, "spares": spares}).encode()
+
+
+async def _spare(spare: Spare) -> dict[str, object]:
+    """A machine that is no domain yet: forked ahead for the next disposable of `base`."""
+    used = await spare.machine.usage()
+    disks = await _disks(spare.machine)
+    return {
+        "base": spare.base,
+        "resident_bytes": used.resident_bytes,
+        "proportional_bytes": used.proportional_bytes,
+        "shared_bytes": used.shared_bytes,
+        "written_bytes": disks.written_bytes if disks else None,
+        "scratch_bytes": disks.scratch_bytes if disks else None,
+        "limit_bytes": spare.spec.memory_bytes,
+    }
 
 
 async def _row(manager: Manager, record: DomainRecord, machine: Machine) -> dict[str, object]:

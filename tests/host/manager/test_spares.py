@@ -1,0 +1,431 @@
+"""Spares: who gets one, and when it is given back. On pretended machines; one that waits is stopped there, too."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+
+from bento.host.drivers.sqlite import SqliteStore
+from bento.host.manager.events import Events
+from bento.host.manager.inventory import Inventory
+from bento.host.manager.places import Places
+from bento.host.manager.seedfiles import Kind, Seed
+from bento.host.manager.spares import IDLE_SECONDS, MOST, SETTLE_SECONDS, Spares
+from bento.host.model.domain import Domain, DomainClass
+from bento.host.model.errors import Unavailable
+from bento.host.model.inventory import DomainRecord, Phase, Run
+from bento.host.model.machine import MachineSpec
+from bento.wire import home as homes
+from bento.wire.names import DomainName, LabelName
+from tests.crash.invariants import eventually
+from tests.host.manager.home import Home, new_home
+
+
+@pytest.fixture
+def based(tmp_path: Path) -> Iterator[Home]:
+    """A home with the disposable template `base` and its seed, whose manager makes spares as soon as it may."""
+    (tmp_path / "memory").write_text(json.dumps({"total": 64 << 30, "available": 48 << 30, "pressure": 0.0}))
+    with new_home() as home:
+        home.start_manager(BENTO_TEST_SETTLE="0", BENTO_TEST_MEMORY=str(tmp_path / "memory"))
+        home.build()
+        home.create("base")
+        with home.events() as events:
+            home.ask("admin.vm.property.Set", "base", "template_for_dispvms", "True")
+            events.until("seed-made", "base")
+        yield home
+
+
+def spare(home: Home) -> set[int]:
+    """Have a disposable come and go; the processes of the spare that is there for the next."""
+    with home.events() as events:
+        assert home.run("base", "true", disposable="yes").code == 0
+        events.until("spare-made", "base")
+    eventually(lambda: none_is_left(home))
+    pids = set(home.machine_pids())
+    assert pids
+    return pids
+
+
+def none_is_left(home: Home) -> None:
+    assert [row["name"] for row in home.table() if row["class"] == "DispVM"] == []
+
+
+def no_machine(home: Home) -> None:
+    assert home.machine_pids() == []
+    assert list((home.path / "run/domains").iterdir()) == []
+
+
+def disposable(home: Home) -> str:
+    return home.ask("admin.vm.CreateDisposable", "base")
+
+
+def is_listed(home: Home) -> bool:
+    (seed,) = json.loads(home.ask("bento.seed.List"))
+    return bool(seed["spare"])
+
+
+def test_the_next_disposable_is_the_machine_that_waited(based: Home) -> None:
+    waited = spare(based)
+    assert is_listed(based)
+    name = disposable(based)
+    based.start(name)
+    assert based.row(name)["pid"] in waited
+    assert based.run(name, "true").code == 0
+    based.kill(name)
+    assert not waited & set(based.machine_pids())
+
+
+def test_one_that_waits_runs_nothing(based: Home) -> None:
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] for pid in spare(based)]
+    assert "T" in states, "of its two processes its box only waits"
+
+
+def test_of_two_that_start_at_once_one_is_the_spare(based: Home) -> None:
+    waited = spare(based)
+    names = [disposable(based) for _ in range(2)]
+    with ThreadPoolExecutor(2) as callers:
+        list(callers.map(based.start, names))
+    pids = [based.row(name)["pid"] for name in names]
+    assert len(set(pids)) == 2
+    assert len(set(pids) & waited) == 1
+    for name in names:
+        assert based.run(name, "true").code == 0
+        based.kill(name)
+
+
+@pytest.mark.parametrize("when", ["before it is claimed", "before it starts"])
+def test_a_spare_that_died_costs_its_disposable_nothing_but_time(based: Home, when: str) -> None:
+    waited = spare(based)
+    name = disposable(based) if when == "before it starts" else ""
+    for pid in waited:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    name = name or disposable(based)
+    based.start(name)
+    assert based.row(name)["pid"] not in waited
+    assert based.run(name, "true").code == 0
+    (seed,) = json.loads(based.ask("bento.seed.List"))
+    assert seed["current"], "its seed is not to blame"
+    assert "is started without a seed" not in based.log()
+
+
+def test_a_disposable_of_another_size_is_not_the_spare(based: Home) -> None:
+    waited = spare(based)
+    name = disposable(based)
+    based.ask("admin.vm.property.Set", name, "memory", "444")
+    based.start(name)
+    assert based.row(name)["pid"] not in waited
+    assert not waited & set(based.machine_pids())
+    assert based.run(name, "true").code == 0
+
+
+def test_one_that_boots_leaves_the_spare(based: Home) -> None:
+    waited = spare(based)
+    assert based.run("base", "true", disposable="yes", fresh="yes").code == 0
+    eventually(lambda: none_is_left(based))
+    assert waited <= set(based.machine_pids())
+    assert is_listed(based)
+
+
+def test_a_disposable_that_stays_leaves_it_too(based: Home) -> None:
+    waited = spare(based)
+    based.create("named", "base", "DispVM")
+    based.start("named")
+    assert based.row("named")["pid"] not in waited
+    assert is_listed(based)
+
+
+@pytest.mark.parametrize("change", ["memory", "remove", "no base"])
+def test_a_spare_of_what_was_is_given_back(based: Home, change: str) -> None:
+    waited = spare(based)
+    match change:
+        case "memory":
+            based.ask("admin.vm.property.Set", "base", "memory", "444")
+        case "remove":
+            based.ask("admin.vm.Remove", "base")
+        case "no base":
+            based.ask("admin.vm.property.Set", "base", "template_for_dispvms", "False")
+    eventually(lambda: gone(based, waited))
+
+
+def gone(home: Home, waited: set[int]) -> None:
+    assert not waited & set(home.machine_pids())
+
+
+def test_a_spare_of_a_disposable_that_never_starts_is_given_back(based: Home) -> None:
+    waited = spare(based)
+    name = disposable(based)
+    assert not is_listed(based), "it is somebody's"
+    based.ask("admin.vm.Remove", name)
+    eventually(lambda: gone(based, waited))
+
+
+def test_when_memory_runs_short_it_goes_first(based: Home, tmp_path: Path) -> None:
+    waited = spare(based)
+    (tmp_path / "less").write_text(json.dumps({"total": 64 << 30, "available": 1 << 20, "pressure": 0.0}))
+    (tmp_path / "less").rename(tmp_path / "memory")
+    eventually(lambda: gone(based, waited))
+    eventually(lambda: no_machine(based))
+
+
+def test_what_it_takes_is_told(based: Home) -> None:
+    spare(based)
+    usage = json.loads(based.ask("bento.vm.Usage"))
+    (row,) = usage["spares"]
+    assert row["base"] == "base"
+    assert row["resident_bytes"] > 1 << 20
+    assert usage["domains"] == []
+
+
+def test_it_ends_with_its_manager_and_domains_do_not(based: Home) -> None:
+    based.create("work")
+    based.start("work")
+    stays = set(based.machine_pids())
+    waited = spare(based) - stays
+    assert waited
+    based.stop_manager()
+    assert set(based.machine_pids()) == stays
+
+
+def test_one_that_a_killed_manager_leaves_is_ended(based: Home) -> None:
+    spare(based)
+    based.kill_manager()
+    assert based.machine_pids(), "a stopped machine outlives its manager, too"
+    based.start_manager()
+    no_machine(based)
+
+
+# Its rules, with a clock.
+
+
+@dataclass
+class Machine:
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def kill(self) -> None:
+        self.ended.set()
+
+    async def wait(self) -> None:
+        await self.ended.wait()
+
+
+class World:
+    """A home with two disposable templates, whose seeds and machines are pretended."""
+
+    def __init__(self, store: SqliteStore, path: Path) -> None:
+        self.now, self.room, self.made = 1000.0, True, list[Machine]()
+        self.stale, self.fails = set[str](), False
+        self.inventory = Inventory(store)
+        for slot, name in enumerate(("a", "b", "c", "d"), start=1):
+            domain = Domain(uuid5(UUID(int=1), name), DomainName(name), DomainClass.APP, LabelName("red"), None)
+            self.inventory.put(DomainRecord(domain, slot=slot, properties={"template_for_dispvms": "True"}))
+        places = PurePosixPath(path)
+        stubs: Any = SimpleNamespace(
+            prepare=self.prepare, launch=self.launch, version_for=lambda _: None, of_disposables=self.seed,
+            holds=lambda seed, base: base.name not in self.stale,
+        )  # fmt: skip
+        self.spares = Spares(
+            inventory=self.inventory,
+            places=Places.of(homes.Home(places, places, places, places)),
+            hypervisor=stubs,
+            machines=stubs,
+            templates=stubs,
+            seeds=stubs,
+            events=Events(),
+            leaves_room=lambda _: self.room,
+            clock=lambda: self.now,
+        )
+
+    async def seed(self, base: DomainRecord) -> Seed:
+        return Seed(f"seed of {base.name}", Path("/nowhere"), Kind.DISPOSABLES, base.name, 1, 1, 0.0)
+
+    async def prepare(self, record: DomainRecord, _version: object, seed: Seed) -> MachineSpec:
+        nowhere = Path("/nowhere")
+        directory = self.spares._places.machine(record.domain.uuid)
+        return MachineSpec(
+            record.domain.uuid, record.name, directory, record.slot, 400, 1, nowhere, nowhere, "", (), image=seed.image
+        )
+
+    async def launch(self, _spec: MachineSpec) -> Machine:
+        if self.fails:
+            raise Unavailable("no")
+        self.made.append(Machine())
+        return self.made[-1]
+
+    async def look(self, *, later: float = 0.0) -> float | None:
+        self.now += later
+        return await self.spares.look()
+
+    def bases(self) -> list[str]:
+        return [spare.base for spare in self.spares.waiting()]
+
+    def record(self, name: str) -> DomainRecord:
+        return self.inventory.get(DomainName(name))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with contextlib.closing(SqliteStore(tmp_path / "state")) as store:
+        yield World(store, tmp_path)
+
+
+def test_a_spare_is_made_once_there_is_quiet(world: World) -> None:
+    async def story() -> None:
+        assert await world.look() is None
+        world.spares.expect(DomainName("a"))
+        assert await world.look() == SETTLE_SECONDS
+        assert world.bases() == []
+        world.inventory.change(DomainName("c"), run=Run(Phase.STARTING, 1, 0.0))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == [], "somebody starts"
+        world.inventory.change(DomainName("c"), run=None)
+        await world.look()
+        assert world.bases() == ["a"]
+        await world.look()
+        assert world.bases() == ["a"], "and one is enough"
+
+    asyncio.run(story())
+
+
+def test_one_that_nobody_used_for_ten_minutes_is_given_back(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        left = await world.look(later=SETTLE_SECONDS)
+        assert left is not None
+        await world.look(later=left - 1)
+        assert world.bases() == ["a"]
+        await world.look(later=1)
+        assert (world.bases(), world.made[0].ended.is_set()) == ([], True)
+        assert world.now - 1000.0 == IDLE_SECONDS
+
+    asyncio.run(story())
+
+
+def test_a_spare_whose_seed_is_another_by_now_is_replaced(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        world.stale.add("a")
+        await world.look()
+        assert world.made[0].ended.is_set()
+        world.stale.clear()
+        await world.look()
+        assert (world.bases(), len(world.made)) == (["a"], 2)
+
+    asyncio.run(story())
+
+
+def test_there_are_so_many_and_no_more(world: World) -> None:
+    async def story() -> None:
+        for name in "abcd":
+            world.spares.expect(DomainName(name))
+            world.now += 1
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["d", "c", "b"], "those used last"
+        assert len(world.bases()) == MOST
+
+    asyncio.run(story())
+
+
+def test_it_is_claimed_once_and_adopted_once(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        (spare,) = world.spares.waiting()
+        assert world.spares.claim(world.record("b")) is None
+        assert world.spares.claim(world.record("a")) == (spare.spec.uuid, spare.spec.slot)
+        assert world.spares.claim(world.record("a")) is None
+        own = replace(spare.spec, name=DomainName("disp1"))
+        adopted: object = await world.spares.adopt(own)
+        assert adopted is world.made[0]
+        assert await world.spares.adopt(own) is None
+        await world.spares.drop_all()
+        assert not world.made[0].ended.is_set(), "it is the disposable's"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("field", [{"memory_bytes": 401}, {"cmdline": "quiet"}, {"image": None}, {"vcpus": 2}])
+def test_who_is_to_be_another_machine_does_not_get_it(world: World, field: dict[str, Any]) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        (spare,) = world.spares.waiting()
+        assert await world.spares.adopt(replace(spare.spec, **field)) is None
+        assert (world.made[0].ended.is_set(), world.bases()) == (True, [])
+
+    asyncio.run(story())
+
+
+def test_its_slot_is_nobody_elses_until_it_is_gone(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        (spare,) = world.spares.waiting()
+        assert world.inventory.free_slot() != spare.spec.slot
+        await world.spares.drop_all()
+        assert world.inventory.free_slot() == spare.spec.slot
+
+    asyncio.run(story())
+
+
+def test_one_that_ends_by_itself_is_none_any_more(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        world.made[0].ended.set()
+        while world.spares.waiting():  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0)
+        assert world.spares.claim(world.record("a")) is None
+
+    asyncio.run(story())
+
+
+def test_none_is_made_without_room_or_again_and_again_where_it_fails(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        world.room = False
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == []
+        world.room, world.fails = True, True
+        await world.look()
+        world.fails = False
+        await world.look()
+        assert world.bases() == []
+        assert list(world.spares._places.machines.iterdir()) == []
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["a"]
+
+    asyncio.run(story())
+
+
+def test_memory_that_is_needed_is_not_taken_by_one_that_is_just_being_made(world: World) -> None:
+    async def story() -> None:
+        begun = asyncio.Event()
+
+        async def hang(_spec: MachineSpec) -> Machine:
+            begun.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.spares._hypervisor.launch = hang  # type: ignore[method-assign,assignment]
+        world.spares.expect(DomainName("a"))
+        looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
+        await begun.wait()
+        await world.spares.drop_all()
+        await looking
+        assert world.bases() == []
+        assert list(world.spares._places.machines.iterdir()) == []
+
+    asyncio.run(story())
