@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.host.manager.home import end_process
 from tests.vm.boxes import TEMPLATE, Boxes, wait_until
 from tests.vm.unlike import probe, require_unlike
 
@@ -49,6 +50,36 @@ def test_no_two_of_fifty_forks_share_what_is_random_or_says_who_they_are(web: Bo
         web.do("kill", *names)
     assert len(told) == FORKS
     require_unlike(told)
+
+
+def test_the_next_disposable_was_forked_ahead_and_is_like_no_other(web: Boxes) -> None:
+    with web.events() as events:
+        assert web.run("web", "true", disposable="yes").code == 0
+        if not spares(web):  # else one waits since the forks of before
+            events.until("spare-made", "web")
+    wait_until(lambda: len(spares(web)) == 1, "one machine for the next")
+    (spare,) = spares(web)
+    assert "(web)" in web.do("top", "--once")
+    names = [web.ask("admin.vm.CreateDisposable", "web") for _ in range(2)]
+    web.do("start", *names)
+    assert [web.row(name)["pid"] == spare["pid"] for name in names] == [True, False]
+    require_unlike([probe(web, name) for name in names])
+    web.do("kill", *names)
+
+
+def test_one_forked_ahead_that_died_is_not_missed(web: Boxes) -> None:
+    wait_until(lambda: len(spares(web)) == 1, "one machine for the next")
+    name = web.ask("admin.vm.CreateDisposable", "web")
+    end_process(spares(web)[0]["pid"])
+    web.do("start", name)
+    assert forked(web, name)
+    assert web.sh(name, "hostname") == name
+    web.do("kill", name)
+
+
+def spares(boxes: Boxes) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(boxes.ask("bento.vm.Usage"))["spares"]
+    return rows
 
 
 def test_a_program_in_a_disposable_leaves_nothing(web: Boxes) -> None:

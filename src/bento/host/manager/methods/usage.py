@@ -46,6 +46,8 @@ async def _spare(spare: Spare) -> dict[str, object]:
     disks = await _disks(spare.machine)
     return {
         "base": spare.base,
+        "uuid": str(spare.machine.uuid),
+        "pid": spare.machine.pid,
         "resident_bytes": used.resident_bytes,
         "proportional_bytes": used.proportional_bytes,
         "shared_bytes": used.shared_bytes,
