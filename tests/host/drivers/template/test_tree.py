@@ -58,6 +58,14 @@ def test_commands_and_services_stand_where_people_and_calls_look_for_them(tmp_pa
     assert len(list((tmp_path / "root/usr/bin").iterdir())) == 2
 
 
+def test_scripts_of_the_field_find_the_command_for_calls_where_they_look(tmp_path: Path, package: Path) -> None:
+    root.add_guest_half(tmp_path / "root", package)
+    root.add_guest_half(tmp_path / "root", package)
+    for name in ("qrexec-client-vm", "qrexec_client_vm"):
+        place = tmp_path / "root/usr/lib/qubes" / name
+        assert (place.parent / place.readlink()).resolve() == tmp_path / "root/usr/bin/qrexec-client-vm"
+
+
 def test_installing_it_again_leaves_nothing_of_the_old_half(tmp_path: Path, package: Path) -> None:
     root.add_guest_half(tmp_path / "root", package)
     (package / "wire/names.py").rename(package / "wire/other.py")

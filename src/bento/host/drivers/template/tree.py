@@ -91,6 +91,8 @@ def add_guest_half(tree: Path, package: Path) -> None:
         for module, names in declared(package / "guest" / room, constant).items():
             for name in names:
                 _write(tree / directory / name, _launcher(f"bento.guest.{room}.{module}"), executable=True)
+    for name in ("qrexec-client-vm", "qrexec_client_vm"):  # where the field's scripts call it
+        _link(tree / "usr/lib/qubes" / name, "../../bin/qrexec-client-vm")
     add_settings(tree, package)
 
 
@@ -98,10 +100,7 @@ def add_settings(tree: Path, package: Path) -> None:
     """How services are served that are no plain programs, and the one that is an address."""
     for source in sorted((package / "guest/rpc-config").glob("*")):
         _write(tree / "etc/qubes/rpc-config" / source.name, source.read_bytes())
-    connect = tree / "etc/qubes-rpc/qubes.ConnectTCP"
-    connect.parent.mkdir(parents=True, exist_ok=True)
-    connect.unlink(missing_ok=True)
-    connect.symlink_to("/dev/tcp/127.0.0.1")
+    _link(tree / "etc/qubes-rpc/qubes.ConnectTCP", "/dev/tcp/127.0.0.1")
 
 
 def add_stock_start(tree: Path) -> None:
@@ -152,6 +151,12 @@ def _write(path: Path, data: bytes, *, executable: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     path.chmod(0o755 if executable else 0o644)
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
 
 
 def _python_caches(directory: Path) -> Iterator[Path]:
