@@ -87,6 +87,16 @@ def test_a_script_without_a_first_line_runs_in_a_shell(running: Agent, host: Hos
     assert host.run("test.Script", "arg").outcome == (f"{path} arg\n".encode(), b"", 3)
 
 
+@pytest.mark.parametrize("content", [b"\0", b"\x7fELF\0\0\n", b"echo no\0\n"])
+def test_what_is_neither_a_program_nor_a_script_is_a_fault(running: Agent, host: Host, content: bytes) -> None:
+    path = running.place("test.Broken")
+    path.write_bytes(content)
+    path.chmod(0o755)
+    call = host.run("test.Broken")
+    assert call.code == ExitCode.FAULT
+    assert call.stdout == b""
+
+
 def test_a_program_whose_interpreter_is_missing_is_a_fault(running: Agent, host: Host) -> None:
     path = running.place("test.Script")
     path.write_text("#!/no/such/interpreter\n")

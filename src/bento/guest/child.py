@@ -25,6 +25,9 @@ OPEN_FILES = 1024
 
 SHELL = "/bin/sh"
 
+FIRST_LINE = 80
+"""Bytes of a script's beginning that tell it from a program."""
+
 Action = tuple[int, int, int] | tuple[int, int, str, int, int]
 """What a child does with its files before it becomes its program, as `os.posix_spawn` wants it."""
 
@@ -110,7 +113,7 @@ def _spawn(
             try:
                 return spawn(path, words, values)
             except OSError as error:
-                if error.errno != errno.ENOEXEC:
+                if error.errno != errno.ENOEXEC or _is_binary(path):
                     raise
             # No program, and no first line that names one: a shell's script, as a shell would have it.
             return spawn(SHELL, [os.fsencode(word) for word in (SHELL, path, *words[1:])], values)
@@ -118,6 +121,15 @@ def _spawn(
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 reason = reason or error
     raise reason or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _is_binary(path: str) -> bool:
+    """As bash judges it: a zero byte in the first line. A shell might do nothing with it, and call that well done."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return b"\0" in os.read(file, FIRST_LINE).partition(b"\n")[0]
+    finally:
+        os.close(file)
 
 
 def onto_streams(stdin: int, stdout: int, stderr: int) -> list[Action]:

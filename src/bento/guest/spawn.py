@@ -137,6 +137,10 @@ class Files:
                 stdin, stdin_outer = self._add(_wide(os.pipe()))
                 stdout_outer, stdout = self._add(_wide(os.pipe()))
                 stderr_outer, stderr = self._add(os.pipe())
+                if account.groups is not None:
+                    # Else they stay the agent's, and a script could not open its own /dev/stderr.
+                    for inner in (stdin, stdout, stderr):
+                        os.fchown(inner, account.uid, -1)
                 self.actions = onto_streams(stdin, stdout, stderr)
                 self._outer = (stdin_outer, stdout_outer, stderr_outer)
             for fd in self._outer:
