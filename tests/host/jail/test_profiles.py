@@ -1,5 +1,6 @@
-"""A process in the broker's profile, asked to misbehave. Each attempt runs twice: free, where it must succeed, and
-confined, where it must not.
+"""A process in a profile, the broker's and the others where they differ, asked to misbehave.
+
+Each attempt runs twice: free, where it must succeed, and confined, where it must not.
 """
 
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 PRELUDE = """
 import ctypes, mmap, os, resource, select, signal, socket, tempfile, time
-from bento.host.jail.profiles import BROKER, NURSERY, RELAY, confine
+from bento.host.jail.profiles import BROKER, NURSERY, RELAY, SEALER, confine
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *arguments):
     if libc.syscall(number, *map(ctypes.c_long, arguments)) < 0:
@@ -70,6 +71,26 @@ PERMITTED = {
     "catch its own errors": "raise OSError(-100, '')",
 }
 
+OF_SEALING = {
+    "take the stream and the image": "os.write(head, b'x'); assert os.read(tail, 9) == b'x'",
+    "give the image": "os.write(log, b'x'); os.fsync(log)",
+    "take a disk with holes": "assert os.lseek(log, 0, os.SEEK_HOLE) == 0 and os.pread(log, 2, 0) == bytes(2)",
+    "give a disk": "os.pwrite(log, b'x', 0)",
+    "use memory": "[bytes(1 << n) for n in range(24)]",
+    "write on stderr": "os.write(2, b'')",
+    "catch its own errors": "raise OSError(-100, '')",
+}
+
+NOT_OF_SEALING = {
+    "talk": "left.send(b'x', socket.MSG_DONTWAIT)",
+    "hear": "right.recv(1)",
+    "take a file it is handed": "right.recvmsg(1, 16)",
+    "wait": "poll.register(right.fileno(), select.EPOLLIN)",
+    "let go of a file": "os.close(folder)",
+    "cut a disk": "os.ftruncate(log, 1)",
+    **{wish: REFUSED[wish] for wish in REFUSED if wish != "read a file"},
+}
+
 
 def attempt(tree: Path, what: str, *, confined: bool, profile: str = "BROKER") -> int:
     """0: done; 100 and the error's number: refused; negative: the signal that ended it."""
@@ -82,6 +103,8 @@ folder = os.open('/', os.O_RDONLY)
 true = os.open('/bin/true', os.O_RDONLY)
 stream = socket.socket(socket.AF_UNIX); stream.bind('')
 datagram = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); datagram.bind('')
+tail, head = os.pipe()
+left.send(b'xx')
 try:
     if confined:
         confine({profile})
@@ -129,6 +152,27 @@ def test_a_relay_reads_pipes_and_learns_how_a_service_ended_and_keeps_no_log(tre
     work = "os._exit(os.read(tail, 1) != b'x' or os.waitid(os.P_PIDFD, handle, os.WEXITED).si_status != 3)"
     assert attempt(tree, f"{pipe}; {child}; confine(RELAY); {work}", confined=False) == 0
     assert attempt(tree, "os.pwrite(log, b'hello', 0)", confined=True, profile="RELAY") == 100 + EPERM
+
+
+@pytest.mark.parametrize("attack", sorted(set(DEADLY) - {"connect"}))  # as for a relay
+def test_a_sealer_that_attacks_is_killed(tree: Path, attack: str) -> None:
+    assert attempt(tree, DEADLY[attack], confined=True, profile="SEALER") == -signal.SIGSYS
+
+
+@pytest.mark.parametrize("wish", NOT_OF_SEALING)
+def test_a_sealer_is_refused_what_it_does_not_need(tree: Path, wish: str) -> None:
+    assert attempt(tree, NOT_OF_SEALING[wish], confined=False, profile="SEALER") == 0
+    assert attempt(tree, NOT_OF_SEALING[wish], confined=True, profile="SEALER") == 100 + EPERM
+
+
+@pytest.mark.parametrize("work", OF_SEALING)
+def test_a_sealer_may_do_its_work(tree: Path, work: str) -> None:
+    assert attempt(tree, OF_SEALING[work], confined=True, profile="SEALER") == 0
+
+
+def test_a_sealer_cannot_eat_the_memory(tree: Path) -> None:
+    assert attempt(tree, "bytes(1 << 28)", confined=False) == 0
+    assert attempt(tree, "bytes(1 << 28)", confined=True, profile="SEALER") == 99
 
 
 def test_a_nursery_forks_and_its_child_takes_the_stricter_profile(tree: Path) -> None:
