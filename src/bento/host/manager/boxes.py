@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bento.host.manager.complaints import complaint
+from bento.host.manager.children import complaint, kill
 from bento.host.model.errors import Unavailable
 from bento.wire.control import FROM_BROKER, MAX_PACKET, Blame, Open, Over, decode_packet, encode_packet
 from bento.wire.errors import WireError
@@ -57,8 +57,7 @@ class Box:
 
     def kill(self) -> None:
         """All that is in it goes along."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        kill(self._process)
 
     async def _end(self) -> tuple[Blame, str]:
         with self._control:

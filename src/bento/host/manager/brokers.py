@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from bento.host.manager.children import kill
 from bento.host.manager.packets import Packets
 from bento.host.model.domain import Domain
 from bento.host.model.errors import Unavailable
@@ -289,5 +290,5 @@ class Nursery:
                 async with asyncio.timeout(NURSERY_SECONDS):
                     await process.wait()
             except TimeoutError:
-                process.kill()
+                kill(process)
                 await process.wait()

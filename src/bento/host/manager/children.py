@@ -1,17 +1,32 @@
-"""What a process of Bento's own says on stderr at its end: words to be shown, which nothing is made dependent on.
+"""Processes of Bento's own that the manager starts, each in a box: how one is ended, and what it says at its end."""
 
-It has read what a guest wrote, so nothing of it is believed: a few bytes are taken, and plain text is left of them.
-"""
-
+import contextlib
+import os
+import signal
 from asyncio.subprocess import Process
 
 from bento.wire.names import ascii_only
 
-MAX_BYTES = 500
+MAX_COMPLAINT = 500
+"""Bytes of what it says."""
+
+
+def kill(process: Process) -> None:
+    """End it, started in a session of its own, and all that is in its box; nothing if it has ended.
+
+    bwrap killed while it makes a box leaves a child that waits for it for ever, with the box's files open. That child
+    is still of its group; what runs in a box that is made goes with bwrap.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 async def complaint(process: Process) -> str:
-    """Its words, started with a pipe as stderr; empty if it has none. Waits for them, or for its end."""
+    """What it says on stderr, a pipe; empty if nothing. Waits for that, or for its end.
+
+    It has read what a guest wrote, so nothing is made of its words: a few are shown, as plain text.
+    """
     assert process.stderr
-    untrusted = await process.stderr.read(MAX_BYTES)
+    untrusted = await process.stderr.read(MAX_COMPLAINT)
     return ascii_only(untrusted.decode("ascii", "replace").strip())

@@ -9,7 +9,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from bento.host.manager.complaints import complaint
+from bento.host.manager.children import complaint, kill
 from bento.host.model.errors import Unavailable
 from bento.wire.sealing import Failure
 
@@ -65,10 +65,8 @@ class Passage:
 
     async def end(self) -> None:
         self.hang_up()
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+        kill(self._process)
+        await self._process.wait()
 
     async def _ended(self) -> None:
         words = await complaint(self._process)
