@@ -41,8 +41,8 @@ def unseal(key: bytes, image: int, stream: int, disks: Sequence[int]) -> None:
 def content(disk: int) -> Iterator[tuple[int, bytes]]:
     """Where a sparse file has data, and what, in pieces: holes are left out."""
     for start, end in extents(disk):
-        # A machine that has the disk open, too, may make it shorter: what is not there any more is left out.
-        while start < end and (piece := os.pread(disk, min(PIECE, end - start), start)):
+        while start < end:
+            piece = os.pread(disk, min(PIECE, end - start), start)
             yield start, piece
             start += len(piece)
 
