@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bento.host.manager.passage import passage
+from bento.host.manager import passage as passage_module
+from bento.host.manager.passage import PIPE, passage
+from bento.host.model.errors import Unavailable
 
 PLENTY = bytes(1 << 18)
 
@@ -34,11 +36,37 @@ def test_a_pipe_that_may_not_be_wide_is_a_narrow_one(
         assert image.read() == PLENTY
 
 
+@pytest.mark.parametrize("way", ["seal", "open"])
+def test_a_machine_that_says_it_is_done_and_holds_on_to_the_pipe_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Its guest has taken it over, say: the process would wait for more, or for room, for ever."""
+    monkeypatch.setattr(passage_module, "LET_GO_SECONDS", 0.0)
+
+    async def done() -> None:
+        pass
+
+    async def through(image: int) -> None:
+        async with passage(_copier, way, b"key", image, [], bound=1 << 30) as under_way:
+            held = os.dup(under_way.stream)
+            try:
+                await under_way.beside(asyncio.create_task(done()))
+            finally:
+                os.close(held)
+
+    with open(tmp_path / "image", "w+b") as image:
+        image.truncate(PIPE + len(PLENTY))  # more than the pipe takes
+        with pytest.raises(Unavailable, match="holds on to the pipe"):
+            asyncio.run(through(image.fileno()))
+
+
 def _copier(arguments: object, _bound: int) -> list[str]:
     """In place of the process that seals."""
     match arguments:
         case ["seal", image, stream]:
             return ["sh", "-c", f"exec cat /proc/self/fd/{stream} >/proc/self/fd/{image}"]
+        case ["open", image, stream]:
+            return ["sh", "-c", f"exec cat /proc/self/fd/{image} >/proc/self/fd/{stream}"]
     raise AssertionError(arguments)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import select
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from bento.host.manager.children import complaint, kill
@@ -26,37 +27,49 @@ LOOK_SECONDS = 0.1
 END_SECONDS = 5.0
 """How long the process has to end when the other side gave up."""
 
+LET_GO_SECONDS = 20.0
+"""How long a machine that says that it is done may keep its end of the pipe: QEMU closes it at once."""
+
 
 class Damaged(Unavailable):
     """What lies on the disk is not what was written."""
 
 
 class Passage:
-    """A process under way between `stream`, the machine's end of a pipe, and the image."""
+    """A process under way between `stream`, the machine's end of a pipe, and the image.
 
-    def __init__(self, process: asyncio.subprocess.Process, stream: int) -> None:
+    `its_end` is that pipe's other end, which shows whether the machine still holds its own.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, stream: int, its_end: int) -> None:
         self._process = process
         self.stream = stream
+        self._its_end = its_end
 
     async def beside(self, machine_side: asyncio.Task[None]) -> None:
         """Until both have done their part; raises what kept them from it, the process's own trouble first."""
-        ended = asyncio.create_task(self._ended())
+        ended, letting_go = asyncio.create_task(self._ended()), asyncio.create_task(self._let_go())
         try:
             await asyncio.wait({machine_side, ended}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 ended.result()
             failed = (await asyncio.gather(machine_side, return_exceptions=True))[0]
             self.hang_up()
-            # A machine that failed may never close its end of the pipe.
-            await asyncio.wait({ended}, timeout=END_SECONDS if failed else None)
+            # A machine that failed, or is its guest's by now, may never close its end of the pipe.
+            await asyncio.wait({ended, letting_go}, timeout=LET_GO_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if letting_go.done():
+                await asyncio.wait({ended}, timeout=END_SECONDS if failed else None)
             if ended.done():
                 ended.result()
             machine_side.result()
+            if not ended.done():
+                raise Unavailable("its machine says that it is done, and yet holds on to the pipe")
         finally:
             # QEMU waits without an end for the first byte of a stream that ends before it.
-            machine_side.cancel()
-            ended.cancel()
-            await asyncio.gather(machine_side, ended, return_exceptions=True)
+            tasks = machine_side, ended, letting_go
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def hang_up(self) -> None:
         if self.stream >= 0:
@@ -65,12 +78,29 @@ class Passage:
 
     async def end(self) -> None:
         self.hang_up()
+        self._drop()
         kill(self._process)
         await self._process.wait()
 
+    def _drop(self) -> None:
+        if self._its_end >= 0:
+            os.close(self._its_end)
+            self._its_end = -1
+
+    async def _let_go(self) -> None:
+        """Returns when nobody has the machine's end of the pipe any more, nor we (poll(2): asked for or not)."""
+        while self._its_end >= 0:
+            look = select.poll()
+            look.register(self._its_end, 0)
+            if look.poll(0):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def _ended(self) -> None:
         words = await complaint(self._process)
-        match await self._process.wait():
+        code = await self._process.wait()
+        self._drop()  # held by nobody else now: the machine learns that nothing more comes
+        match code:
             case 0:
                 return
             case Failure.DAMAGED:
@@ -107,12 +137,11 @@ async def passage(
         )
     except BaseException as error:
         os.close(ours)
+        os.close(theirs)
         if isinstance(error, OSError):
             raise Unavailable(f"no box can be made ({error.strerror}); run 'bento doctor'") from error
         raise
-    finally:
-        os.close(theirs)
-    under_way = Passage(process, ours)
+    under_way = Passage(process, ours, theirs)
     try:
         assert process.stdin
         process.stdin.write(key)
