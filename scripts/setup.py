@@ -172,7 +172,7 @@ def make_venv(where: Path) -> None:
     run([sys.executable, "-m", "venv", "--clear", str(venv)])
     python = str(venv / "bin/python")
     run([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-         "--requirement", str(lock)])  # fmt: skip
+         "--requirement", str(lock)])  # fmt: skip  # an option beside its value
     site = next(venv.glob("lib/python3.*/site-packages"))
     (site / "bento-os.pth").write_text(f"{where / 'src'}\n")
     (venv / "bin/bento").write_text(launcher)

@@ -56,8 +56,10 @@ def test_in_a_disposable_the_shell_waits_for_the_session(two: Pair, typed: str, 
     asking = two.from_host.next_asked()
     assert asking.asked is not None
     assert (asking.asked.service, asking.asked.argument, asking.asked.target) == (
-        "qubes.VMShell", "WaitForSession", target,
-    )  # fmt: skip
+        "qubes.VMShell",
+        "WaitForSession",
+        target,
+    )
     two.from_host.refuse(asking, 126)
     two.from_host.settle()
     assert ended(process) == (126, "qvm-run-vm: The call was refused.\n")

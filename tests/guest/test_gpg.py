@@ -193,7 +193,7 @@ def test_no_file_of_the_domain_with_the_keys_is_read_or_written(vault: Vault, tm
     for words in (
         ["--store", str(plain)], ["--output", str(tmp_path / "out"), "--store"], ["--verify", str(plain)],
         ["--status-fd=1", "--store", "--", str(plain)], ["--sign", f"/dev/fd/../..{plain}"],
-    ):  # fmt: skip
+    ):  # fmt: skip  # a list to be read across
         blocks = vault.say(encode_command(words) + encode_block(Block(0, b"")))
         assert blocks[-1] == Ended(2)
         assert not any(isinstance(block, Block) and block.file != ERROR for block in blocks)
@@ -278,7 +278,7 @@ def test_nobody_uses_the_keys_unless_a_person_there_lets_them(vault: Vault) -> N
         ("random", 0, False),
         ("random -5", 0, False),
     ],
-)  # fmt: skip
+)
 def test_a_yes_counts_as_long_as_the_settings_say(
     tmp_path: Path, settings: str | None, age: int | None, accepted: bool
 ) -> None:

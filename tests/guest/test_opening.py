@@ -234,7 +234,7 @@ def test_what_cannot_be_opened_is_told_before_anybody_is_asked(tmp_path: Path, w
         ("qvm_open_in_dvm", []), ("qvm_open_in_dvm", ["--edit", "x"]), ("qvm_open_in_dvm", ["--view-only"]),
         ("qubes_open", []), ("qubes_open", ["a", "b"]), ("qubes_open", ["--help"]),
     ],
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 def test_a_wrong_command_line_is_answered_with_the_usage(tmp_path: Path, module: str, words: list[str]) -> None:
     code, stderr = ended(type_command(tmp_path, module, *words))
     assert (code, "usage:" in stderr) == (2, True)

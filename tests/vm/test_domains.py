@@ -15,9 +15,14 @@ def test_ls_shows_all_that_is_to_be_known_of_a_domain(boxes: Boxes) -> None:
     row = boxes.ls()["work"]
     facts = {key: row[key] for key in ("name", "class", "label", "state", "template", "netvm", "template_version")}
     assert facts == {
-        "name": "work", "class": "AppVM", "label": "blue", "state": "Running", "template": TEMPLATE, "netvm": None,
+        "name": "work",
+        "class": "AppVM",
+        "label": "blue",
+        "state": "Running",
+        "template": TEMPLATE,
+        "netvm": None,
         "template_version": row["template_version"],
-    }  # fmt: skip
+    }
     assert 50 * MIB < row["memory_bytes"] < 1000 * MIB
     assert 0 < row["disk_bytes"] < 1000 * MIB
     assert 0 < row["start_seconds"] < row["uptime_seconds"] + 1

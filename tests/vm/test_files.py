@@ -47,7 +47,7 @@ def test_a_directory_is_copied_with_its_links_and_empty_places(boxes: Boxes) -> 
     look = "cd QubesIncoming/random/d && find . -printf '%y %P %l\\n' | sort && cat link && stat -c %a empty"
     assert boxes.sh("work", look).split("\n") == [
         "d  ", "d empty ", "d sub ", "f sub/file ", "l link sub/file", "l sub/up ../file", "deep", "500",
-    ]  # fmt: skip
+    ]  # fmt: skip  # what find prints, and what follows it
 
 
 def test_a_link_that_leads_out_of_its_copy_is_not_taken(boxes: Boxes) -> None:
@@ -80,8 +80,9 @@ def test_a_file_goes_to_just_one_place_and_replaces_nothing(boxes: Boxes, tmp_pa
     boxes.do("cp", str(source), "work:placed.txt")
     source.write_text("two\n")
     assert boxes.fail("cp", str(source), "work:placed.txt") == (
-        2, "work:placed.txt exists already; --force replaces it",
-    )  # fmt: skip
+        2,
+        "work:placed.txt exists already; --force replaces it",
+    )
     assert boxes.sh("work", "cat placed.txt") == "one"
     boxes.do("cp", "--force", str(source), "work:placed.txt")
     assert boxes.sh("work", "cat placed.txt") == "two"

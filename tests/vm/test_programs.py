@@ -56,8 +56,11 @@ def test_words_arrive_as_they_were_given(boxes: Boxes) -> None:
 
 def test_a_program_runs_as_the_default_user_at_home(boxes: Boxes) -> None:
     assert boxes.sh("work", "id -u; id -un; pwd; echo $HOME $USER").split("\n") == [
-        "1000", "user", "/home/user", "/home/user user",
-    ]  # fmt: skip
+        "1000",
+        "user",
+        "/home/user",
+        "/home/user user",
+    ]
 
 
 def test_a_program_runs_as_root_when_told_to(boxes: Boxes) -> None:
@@ -66,8 +69,9 @@ def test_a_program_runs_as_root_when_told_to(boxes: Boxes) -> None:
 
 def test_a_user_whom_the_domain_does_not_know_is_one_sentence(boxes: Boxes) -> None:
     assert boxes.fail("run", "--user", "nobody-such", "work", "--", "true") == (
-        125, "there is no user 'nobody-such' in this domain",
-    )  # fmt: skip
+        125,
+        "there is no user 'nobody-such' in this domain",
+    )
 
 
 def test_a_program_that_is_not_there_is_one_sentence(boxes: Boxes) -> None:

@@ -76,7 +76,7 @@ def test_any_bytes_are_a_command_or_refused(untrusted: bytes) -> None:
 
 BLOCKS: Sequence[Block | Ended] = (
     Block(0, b"some data"), Block(2, bytes(MAX_BLOCK)), Block(2, b""), Block(0, b""), Ended(255),
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096, 1 << 16])

@@ -33,8 +33,10 @@ def test_a_value_is_never_an_option() -> None:
 
 def test_user_ids_are_never_options() -> None:
     assert parse_remote(["--list-keys", "--", "--export-secret-keys"]).words == [
-        "--list-keys", "--", "--export-secret-keys",
-    ]  # fmt: skip
+        "--list-keys",
+        "--",
+        "--export-secret-keys",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_what_is_not_in_the_fields_list_is_refused(words: list[str], sentence: s
         ["--list-keys", "a", "b", "c"], ["-k", "--with-colons"], ["--list-options", " show-usage , no-show-notations"],
         ["--verify-options=show-uid-validity"], ["--sign", "--armor", "--batch", "--status-fd=2"], ["--version"],
     ],
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 def test_what_is_in_the_fields_list_passes(words: list[str]) -> None:
     line = parse_remote(words)
     assert parse_remote(line.words) == line
@@ -114,7 +116,7 @@ def test_files_are_renumbered_and_nothing_else() -> None:
     again = renumbered(line, {0: 0, 5: 20, 8: 30}, {1: 1, 2: 2, 9: 40})
     assert again.words == [
         "--status-fd=40", "--logger-fd=2", "--command-fd=20", "--comment=9", "--verify", "--", "/dev/fd/30", "-",
-    ]  # fmt: skip
+    ]  # fmt: skip  # a command line
     assert again.inputs == [0, 20, 30]
 
 
@@ -129,8 +131,10 @@ def test_every_letter_and_every_command_is_an_option() -> None:
 
 def test_nothing_of_the_list_takes_a_secret_key_out_or_starts_a_program() -> None:
     """A list of what must never come in, by whoever extends the list."""
-    for part in ("secret-keys", "secret-subkeys", "passphrase", "homedir", "keyring", "photo", "exec", "agent-program",
-                 "delete", "edit", "gen-key", "import", "keyserver", "log-file", "options"):  # fmt: skip
+    for part in (
+        "secret-keys", "secret-subkeys", "passphrase", "homedir", "keyring", "photo", "exec", "agent-program", "delete",
+        "edit", "gen-key", "import", "keyserver", "log-file", "options",
+    ):  # fmt: skip  # a list to be read across
         named = {name for name in OPTIONS if part in name}
         assert named <= {"list-secret-keys", "list-options", "verify-options"}, part
 

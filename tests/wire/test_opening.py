@@ -75,7 +75,7 @@ def test_a_link_comes_out_as_it_went_in(link: str) -> None:
         b"https://a b", b"https://a\nhttps://b", b"https://\xc3\xa9", b"HTTPS://x", b"https://x\n\n",
         b"https://" + b"x" * MAX_LINK,
     ],
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 def test_what_is_no_link_is_refused(line: bytes) -> None:
     with pytest.raises(WireError):
         decode_link(line)

@@ -81,7 +81,7 @@ SHORT: Mapping[str, str] = {
     "a": "armor", "b": "detach-sign", "c": "symmetric", "d": "decrypt", "e": "encrypt", "k": "list-keys",
     "K": "list-secret-keys", "n": "dry-run", "N": "set-notation", "o": "output", "q": "quiet", "r": "recipient",
     "R": "hidden-recipient", "s": "sign", "t": "textmode", "u": "local-user", "v": "verbose",
-}  # fmt: skip
+}  # fmt: skip  # a list to be read across
 
 COMMANDS: Mapping[str, Takes] = {
     **dict.fromkeys(("list-keys", "list-key", "list-public-keys", "list-secret-keys"), Takes.USERS),

@@ -96,9 +96,14 @@ async def _detach(argv: Sequence[str], fds: tuple[int, ...], said: "Said") -> No
     try:
         # setsid --fork ends at once; the program's parent is then init, or systemd's user manager.
         launcher = await asyncio.create_subprocess_exec(
-            "setsid", "--fork", *argv,
-            stdin=asyncio.subprocess.DEVNULL, stdout=said.fd, stderr=said.fd, pass_fds=fds,
-        )  # fmt: skip
+            "setsid",
+            "--fork",
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=said.fd,
+            stderr=said.fd,
+            pass_fds=fds,
+        )
     except OSError as error:
         raise Exhausted(f"no process can be started ({error.strerror}); end some programs and try again") from error
     await launcher.wait()

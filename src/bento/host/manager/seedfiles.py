@@ -120,9 +120,7 @@ class SeedFiles:
             digests[path.name] = _digest(path)
             size += path.stat().st_blocks * 512
             sync(path)
-        facts = {
-            "kind": kind, "base": base, "version": version, "made": time.time(), "size": size, "digests": digests
-        }  # fmt: skip
+        facts = {"kind": kind, "base": base, "version": version, "made": time.time(), "size": size, "digests": digests}
         with open(aside / MANIFEST, "w") as file:
             json.dump(facts, file)
         sync(aside / MANIFEST)

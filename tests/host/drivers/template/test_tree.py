@@ -83,8 +83,12 @@ def test_a_launched_program_sees_its_own_name_and_its_callers_arguments(tmp_path
     (tmp_path / "sys.py").write_text("raise SystemExit('a module from the working directory')")
     ran = subprocess.run(
         [sys.executable, "-IS", tmp_path / "run", "bento.guest.__main__", "/usr/lib/bento/agent", "one", "two"],
-        capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
     assert ran.stdout == "agent ['one', 'two']\n"
 
 
@@ -94,7 +98,7 @@ def test_traces_of_the_build_are_taken_away(tmp_path: Path) -> None:
         "etc/apt/apt.conf.d/01autoremove", "var/log/dpkg.log", "var/log/apt/history.log", "var/lib/dpkg/status",
         "var/lib/dpkg/status-old", "var/lib/apt/lists/partial/x", "var/cache/ldconfig/aux-cache", "tmp/x", "dev/null",
         "boot/initrd.img",
-    ):  # fmt: skip
+    ):  # fmt: skip  # a list to be read across
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "usr").mkdir()
@@ -122,8 +126,11 @@ def test_compiled_modules_are_fresh_in_an_image_whose_files_all_have_one_time(tm
     os.utime(source, (root.EPOCH, root.EPOCH))
     ran = subprocess.run(
         [sys.executable, "-c", "import thing; print(thing.FROM_CACHE)"],
-        capture_output=True, text=True, check=True, cwd=source.parent,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=source.parent,
+    )
     assert ran.stdout == "True\n"
     assert orphan.read_bytes() == b"left as it is"
 

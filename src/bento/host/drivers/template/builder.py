@@ -137,8 +137,10 @@ def namespaces() -> list[str]:
     All of its children die with it, and it dies with the process that starts it. Root itself has all users already.
     """
     users = [] if os.geteuid() == 0 else ["--user", "--map-auto", "--map-root-user"]
-    return ["setpriv", "--pdeathsig", "KILL", "--",
-            "unshare", *users, "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]  # fmt: skip
+    return [
+        "setpriv", "--pdeathsig", "KILL", "--",
+        "unshare", *users, "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
+    ]  # fmt: skip  # two command lines, one a line
 
 
 async def check_machine(release: Distribution, destination: Path) -> None:

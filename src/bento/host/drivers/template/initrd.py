@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 #: without it the mount fails with nothing but "Invalid argument" (the lab met this with the generic kernel).
 BOOT_MODULES = (
     "crc32c_generic", "virtio_pci", "virtio_blk", "virtio_console", "virtio_balloon", "erofs", "overlay", "ext4",
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 
 BUSYBOX_APPLETS = (
     "chroot", "cmp", "cp", "insmod", "ln", "mkdir", "mount", "mv", "od", "sh", "sleep", "switch_root",
     "umount",
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 
 _DIRECTORIES = ("bin", "dev", "modules", "proc", "root", "rootfs", "sys", "volatile")
 
@@ -73,7 +73,7 @@ def _record(name: str, entry: Entry, inode: int) -> bytes:
     major, minor = entry.device
     owner = group = time = filesystem_major = filesystem_minor = checksum = 0
     numbers = (inode, entry.mode, owner, group, 1, time, len(entry.data), filesystem_major, filesystem_minor,
-               major, minor, len(encoded), checksum)  # fmt: skip
+               major, minor, len(encoded), checksum)  # fmt: skip  # one header, in the order it has in the file
     head = b"070701" + b"".join(b"%08x" % number for number in numbers) + encoded
     return _padded(head) + _padded(entry.data)
 

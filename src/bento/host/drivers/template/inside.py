@@ -29,8 +29,12 @@ from bento.host.drivers.template.progress import ARRANGING, PACKING, Meter
 from bento.host.model.errors import Unavailable
 
 #: No manual pages, documents (their licences stay) nor translations: a third of the installed size.
-_LEFT_OUT = ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/doc/*",
-             "path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/locale/*")  # fmt: skip
+_LEFT_OUT = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/locale/*",
+)
 
 _APT_SETTINGS = ('Acquire::Languages "none";', 'APT::Install-Recommends "false";')
 
@@ -116,8 +120,12 @@ def make(plan: Plan) -> Result:
     modules = tree / "usr/lib/modules"
     if plan.own_boot:
         boot = Path(plan.package) / "guest/boot"
-        initrd = build_initrd(modules / version, (tree / "usr/bin/busybox").read_bytes(),
-                              (boot / "initrd-init").read_bytes(), (boot / "private").read_bytes())  # fmt: skip
+        initrd = build_initrd(
+            modules / version,
+            (tree / "usr/bin/busybox").read_bytes(),
+            (boot / "initrd-init").read_bytes(),
+            (boot / "private").read_bytes(),
+        )
         (destination / "initrd").write_bytes(initrd)
         (work / "modules").mkdir()
         shutil.move(modules / version, work / "modules" / version)
@@ -175,7 +183,7 @@ def _install(plan: Plan, tree: Path, kernel: Path) -> None:
         "--skip=check/empty,chroot/mount/sys", "--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr",
         f"--include={','.join(plan.packages)}", f"--keyring={plan.keyring}", f"--aptopt={settings}",
         *(f"--dpkgopt={option}" for option in _LEFT_OUT),
-    ]  # fmt: skip
+    ]  # fmt: skip  # options of one kind a line
     if plan.own_boot:
         script = _FETCH_KERNEL.format(package=plan.kernel_package)
         argv.append(f"--customize-hook=sh -c {shlex.quote(script)} {shlex.quote(str(kernel))}")

@@ -36,7 +36,7 @@ _REMOVED = (
     # partial belongs to _apt after a download and to root after a build from packages that were kept.
     "var/cache/apt/archives/*.deb", "var/cache/apt/archives/partial",
     "var/lib/systemd/random-seed", "var/lib/systemd/catalog/database",
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across
 
 
 def clean(tree: Path) -> None:
