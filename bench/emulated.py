@@ -7,8 +7,8 @@ from dataclasses import replace
 from bento.host.drivers.qemu.hypervisor import QemuHypervisor
 from bento.host.manager import daemon
 from bento.host.manager.__main__ import home_mark, prepare
-from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
+from bento.host.manager.pieces import Drivers
 from bento.host.manager.places import Places
 from bento.host.model.machine import Accelerator
 

@@ -47,8 +47,8 @@ from bento.host.manager import brokers, daemon, pressure, seedfiles, seeds, spar
 from bento.host.manager.__main__ import home_mark, nursery_argv, sealing_argv, service_argv
 from bento.host.manager.brokers import Broker, Nursery
 from bento.host.manager.chains import Chain
-from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
+from bento.host.manager.pieces import Drivers
 from bento.host.manager.places import Places
 from bento.host.model.errors import Exhausted, Unavailable
 from bento.host.model.inventory import DomainRecord, TemplateVersion

@@ -26,8 +26,8 @@ from bento.host.drivers.sqlite import SqliteStore
 from bento.host.drivers.template.builder import DebianBuilder
 from bento.host.jail import sandbox
 from bento.host.manager import daemon
-from bento.host.manager.daemon import Drivers
 from bento.host.manager.notices import Notices
+from bento.host.manager.pieces import Drivers
 from bento.host.manager.places import Places
 from bento.host.manager.properties import PROPERTIES
 from bento.host.model.errors import Unavailable
