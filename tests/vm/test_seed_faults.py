@@ -23,8 +23,10 @@ stir_of_old = stir
 
 def stir(seed):
     with open("/proc/cmdline") as line:
-        if "bento.seed" in line.read() or os.path.exists("/rw/stubborn"):
-            raise OSError("the pool takes nothing")
+        of_a_seed = "bento.seed" in line.read()
+    rehearses = of_a_seed and os.listdir("/run/bento/rehearsal")
+    if not rehearses and (of_a_seed or os.path.exists("/rw/stubborn")):
+        raise OSError("the pool takes nothing")
     stir_of_old(seed)
 """
 """What makes a guest half fail where a machine is made unlike others: in forks, and in boots that find a file."""

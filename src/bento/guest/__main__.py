@@ -12,7 +12,7 @@ import sys
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 from bento.guest.agent import Agent
-from bento.guest.identity import IDENTITY, write
+from bento.guest.identity import IDENTITY
 from bento.guest.loop import READ, Loop
 from bento.guest.place import OOM, OOM_SPARED, Domain, Loopback
 from bento.guest.port import Port, open_channel
@@ -39,10 +39,10 @@ def in_domain() -> int:
     place = Domain()
     agent = Agent(loop, place)
     # What goes on from a seed was told the same, and may have to start its agent again.
-    if place.is_seed and not os.path.exists(IDENTITY):
+    if place.is_seed and not os.path.exists(f"{place.run}/{IDENTITY}"):
         from bento.guest.rehearsal import rehearse
 
-        rehearse(place, agent)
+        rehearse(loop, place, agent)
         if place.private_later:
             place.mind_private("let-go")
     agent.attach(Port(loop, open_channel(), agent.hear))
@@ -53,7 +53,8 @@ def in_domain() -> int:
 def survive() -> None:
     """Programs here may use up memory and files."""
     setrlimit(RLIMIT_NOFILE, (OPEN_FILES, max(OPEN_FILES, getrlimit(RLIMIT_NOFILE)[1])))
-    write(OOM, OOM_SPARED)
+    with open(OOM, "wb", buffering=0) as file:
+        file.write(OOM_SPARED)
 
 
 def loopback(path: str, root: str) -> int:

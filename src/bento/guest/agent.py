@@ -37,9 +37,9 @@ class Agent:
         self._clients: Clients | None = None
         os.makedirs(place.run, exist_ok=True)
         self._follows_a_crash = os.path.exists(place.started)
-        self._first = not self._follows_a_crash
+        self.is_new = not self._follows_a_crash
         """No host was heard in this machine yet."""
-        self._hunter = GreetingHunter(first=self._first)
+        self._hunter = GreetingHunter(first=self.is_new)
         with open(place.started, "w"):
             pass
 
@@ -54,6 +54,12 @@ class Agent:
         self.lose()
         self._port.close()
 
+    def close(self) -> None:
+        """No agent is here any more."""
+        self.detach()
+        if self._clients is not None:
+            self._clients.close()
+
     def prepare(self) -> None:
         """Have what serving takes. Nobody is served before the host has said who this machine is."""
         # Imported only now: a domain counts as started at Ready, and the host's first call is still on its way.
@@ -64,13 +70,13 @@ class Agent:
         self._clients = Clients(self._loop, self._place.socket)
 
     def hear(self, data: bytes) -> None:
-        self._first = False
+        self.is_new = False
         while data:
             data = self._hunt(data) if self._talk is None else self._follow(self._talk, data)
 
     def lose(self) -> None:
         """End the conversation, if there is one, and look for the next greeting."""
-        self._hunter = GreetingHunter(first=self._first)
+        self._hunter = GreetingHunter(first=self.is_new)
         self._identified = False
         if self._clients is not None:
             self._clients.pause()
@@ -128,7 +134,8 @@ class Agent:
         talk.ready(VERSION)
         self._identified = True
         self._open(talk)
-        self._place.settle(identity)
+        # It was not said yet: what is written in one round goes out at the end of it.
+        self._loop.after_this_round(partial(self._place.settle, identity))
 
     def _open(self, talk: Talk) -> None:
         """Serve and ask from now on."""

@@ -64,6 +64,10 @@ class Clients:
         for leg in tuple(self._legs):
             leg.end()
 
+    def close(self) -> None:
+        self.pause()
+        self._listener.close()
+
     def _watch(self) -> None:
         if self._talk is not None and len(self._legs) < MAX_CALLS:
             self._loop.watch(self._listener.fileno(), READ, self._accept)

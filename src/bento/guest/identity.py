@@ -6,6 +6,7 @@ comes first. Sources: random(4) for the two requests; hosts(5) and the field's a
 
 import os
 import time
+from _socket import sethostname  # to load `socket` takes a machine that boots as long as all of this
 from collections.abc import Callable
 from fcntl import ioctl
 
@@ -14,14 +15,17 @@ from bento.wire.rpc import Identity
 RNDADDENTROPY = 0x40085203
 RNDRESEEDCRNG = 0x5207
 
-IDENTITY = "/run/bento/identity"
-"""Who this machine is. It is written last: where it is, this machine is somebody."""
+IDENTITY = "identity"
+"""In `Place.run`: who this machine is. It is written last: where it is, this machine is somebody."""
 
-MACHINE_ID = "/run/bento/machine-id"
-"""What /etc/machine-id is (`boot/initrd-init` binds it there): machine-id(5), another one at each start."""
+MACHINE_ID = "machine-id"
+"""Likewise, what /etc/machine-id is (`boot/initrd-init` binds it there): machine-id(5), another one at each start."""
 
-BOOT_ID = "/run/bento/boot-id"
+BOOT_ID = "boot-id"
 """The same for /proc/sys/kernel/random/boot_id, of which a fork would have what its seed had read."""
+
+VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""Of a hex digit, the one with its two lower bits that marks a UUID's layout."""
 
 OWN_ADDRESS = "127.0.1.1"
 
@@ -29,22 +33,25 @@ SMALL = 1 << 16
 """Bytes of the largest file that is changed where it is."""
 
 
-def adopt(identity: Identity) -> None:
-    """Needs root. `OSError`: then this machine is nobody and serves nothing, for it could be the same as another."""
+def adopt(identity: Identity, run: str) -> None:
+    """Needs root. `run`: the directory for what lasts as long as the machine runs.
+
+    `OSError`: then this machine is nobody and serves nothing, for it could be the same as another.
+    """
     stir(identity.seed)
     time.clock_settime_ns(time.CLOCK_REALTIME, identity.time)
-    write("/proc/sys/kernel/hostname", identity.name)
-    if os.path.exists(IDENTITY):
+    sethostname(identity.name)
+    if os.path.exists(f"{run}/{IDENTITY}"):
         return  # it was greeted before, by a host whose place another one has taken: it stays who it is
-    write(MACHINE_ID, os.urandom(16).hex() + "\n")
-    write(BOOT_ID, uuid4(os.urandom(16)) + "\n")
-    write(IDENTITY, f"name={identity.name}\nclass={identity.klass}\n")
+    write(f"{run}/{MACHINE_ID}", os.urandom(16).hex() + "\n")
+    write(f"{run}/{BOOT_ID}", uuid4(os.urandom(16).hex()) + "\n")
+    write(f"{run}/{IDENTITY}", f"name={identity.name}\nclass={identity.klass}\n")
 
 
-def uuid4(noise: bytes) -> str:
-    """16 random bytes as RFC 4122 has a random UUID. Not the module `uuid`: a forked machine would have to load it."""
-    text = (int.from_bytes(noise, "big") & ~(0xF << 76 | 3 << 62) | 4 << 76 | 2 << 62).to_bytes(16, "big").hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def uuid4(noise: str) -> str:
+    """32 random hex digits as RFC 4122 has a random UUID. Not the module `uuid`: a machine would have to load it."""
+    variant = VARIANTS[noise[16]]
+    return f"{noise[:8]}-{noise[8:12]}-4{noise[13:16]}-{variant}{noise[17:20]}-{noise[20:]}"
 
 
 def stir(seed: bytes) -> None:
@@ -87,7 +94,8 @@ def replace(path: str, change: Callable[[str], str]) -> None:
         old = ""
     new = change(old)
     if new != old:
-        write(path + ".new", new)
+        with open(path + ".new", "w") as file:
+            file.write(new)
         os.replace(path + ".new", path)
 
 
@@ -102,8 +110,9 @@ def rewrite(path: str, change: Callable[[str], str]) -> None:
 
 
 def write(path: str, text: str) -> None:
-    # Not `open`: its layers cost a forked machine, whose every first step is slow, more than the write.
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    """What is in the file already may not be longer."""
+    # Not `open`, and nothing cut off: that costs a forked machine, whose every first step is slow, more than the write.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
         os.write(file, text.encode())
     finally:

@@ -29,8 +29,8 @@ ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 """What says who an account is, in a domain that asks no server for it."""
 
 OOM = "/proc/self/oom_score_adj"
-OOM_SPARED = "-1000"
-OOM_USUAL = "0"
+OOM_SPARED = b"-1000"
+OOM_USUAL = b"0"
 """Programs in a domain may use up its memory; the agent is the last to suffer (proc(5))."""
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
@@ -106,9 +106,9 @@ class Place(ABC):
 class Domain(Place):
     services = SERVICES
     settings = SETTINGS
-    run = RUN
 
-    def __init__(self) -> None:
+    def __init__(self, run: str = RUN) -> None:
+        self.run = run
         with open("/proc/cmdline") as file:
             told = file.read().split()
         self.is_seed = SEED in told
@@ -128,7 +128,7 @@ class Domain(Place):
     def adopt(self, identity: Identity) -> None:
         from bento.guest.identity import adopt
 
-        adopt(identity)
+        adopt(identity, self.run)
         if os.path.exists(PRIVATE_AWAITED):
             self.mind_private()
 

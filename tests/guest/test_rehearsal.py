@@ -1,0 +1,69 @@
+"""What the agent of a seed does ahead, on any machine. What its copies gain, `bench/` measures."""
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from bento.guest.agent import Agent
+from bento.guest.loop import Loop
+from bento.guest.place import Loopback
+from bento.guest.rehearsal import NOBODY, play, use_the_time
+from bento.wire.rpc import Identity
+
+
+class Stage(Loopback):
+    """Remembers what was asked of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root), lambda: None)
+        self.became: list[str] = []
+        self.settled: list[str] = []
+
+    def adopt(self, identity: Identity) -> None:
+        self.became.append(identity.name)
+
+    def settle(self, identity: Identity) -> None:
+        self.settled.append(identity.name)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_a_rehearsal_goes_from_the_greeting_to_the_end_of_a_call(stage: Stage, tmp_path: Path) -> None:
+    served, services = tmp_path / "served", tmp_path / "etc/qubes-rpc"
+    services.mkdir(parents=True)
+    (services / "qubes.VMExec+true").write_text(f"#!/bin/sh\necho done >{served}\n")
+    (services / "qubes.VMExec+true").chmod(0o755)
+    play(stage)
+    assert stage.became == stage.settled == [NOBODY]
+    assert served.read_text() == "done\n"
+
+
+def test_a_rehearsal_leaves_nothing_behind_and_can_be_repeated(stage: Stage) -> None:
+    gc.collect()  # of other tests
+    before = set(os.listdir("/proc/self/fd"))
+    play(stage)
+    play(stage)
+    gc.collect()
+    assert os.listdir(stage.run) == []
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_machine_that_was_greeted_has_no_time_for_a_rehearsal(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[object] = []
+    monkeypatch.setattr("bento.guest.rehearsal.play", played.append)
+    monkeypatch.setattr("bento.guest.rehearsal.Domain", lambda run: run)
+    agent = Agent(Loop(), stage)
+    use_the_time(agent)
+    assert len(played) == 1
+    agent.hear(b"\0")
+    use_the_time(agent)
+    assert len(played) == 1
