@@ -2,6 +2,7 @@
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,12 +30,13 @@ def type_command(
     stdin: bytes = b"",
     keep: int = 2,
     file_size: int = resource.RLIM_INFINITY,
+    on: socket.socket | None = None,
     **more: str,
 ) -> "subprocess.Popen[bytes]":
     """A command of the guest half, where an agent may run at `root`.
 
     `keep` is a file that it has too, `file_size` the most bytes of a file that it may write, and `more` goes into its
-    environment.
+    environment. Its input and output are `on` if that is given, else pipes.
     """
     (root / "home").mkdir(exist_ok=True)
     process = subprocess.Popen(
@@ -43,14 +45,14 @@ def type_command(
         cwd=root / "home",
         pass_fds=[keep],
         preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (file_size, file_size)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdin=on.fileno() if on else subprocess.PIPE,
+        stdout=on.fileno() if on else subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert process.stdin is not None
-    process.stdin.write(stdin)
-    process.stdin.close()
-    process.stdin = None
+    if process.stdin is not None:
+        process.stdin.write(stdin)
+        process.stdin.close()
+        process.stdin = None
     return process
 
 
@@ -110,10 +112,13 @@ class Pair:
         stdin: bytes = b"",
         keep: int = 2,
         file_size: int = resource.RLIM_INFINITY,
+        on: socket.socket | None = None,
         **more: str,
     ) -> "subprocess.Popen[bytes]":
         """A command of `asking`'s user, at home."""
-        return type_command(self.asking.root, module, *arguments, stdin=stdin, keep=keep, file_size=file_size, **more)
+        return type_command(
+            self.asking.root, module, *arguments, stdin=stdin, keep=keep, file_size=file_size, on=on, **more
+        )
 
     def allow(self, *, until: Callable[[], bool] = lambda: False, most: int = 1 << 40) -> Call:
         """Let the next call through to `serving`, to its end; or only `most` bytes of it, and break it off `until`."""

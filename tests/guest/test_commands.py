@@ -89,6 +89,27 @@ def test_a_reader_sees_the_end_of_output_while_the_call_goes_on(two: Pair) -> No
         assert process.wait(PATIENCE) == 42
 
 
+def test_one_socket_can_be_input_and_output(two: Pair) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = two.type("qrexec_client_vm", "--use-stdin-socket", "work", "test.Service", on=theirs)
+        asking = two.from_host.next_asked()
+        two.from_host.accept(asking)
+        two.from_host.give(asking, b"all")
+        two.from_host.close_stdin(asking)
+        two.from_host.settle()
+        with ours.makefile("rb") as said:
+            assert said.read() == b"all"
+        ours.sendall(b"answer")
+        ours.shutdown(socket.SHUT_WR)
+        two.from_host.until(lambda: bool(asking.ended))
+        assert asking.stdout == b"answer"
+        two.from_host.exit(asking, 42)
+        two.from_host.settle()
+        assert outcome(process)[2] == 42
+
+
 def test_a_refused_call_is_told_in_the_fields_words(two: Pair) -> None:
     process = two.type("qrexec_client_vm", "work", "test.Service")
     two.refuse(126)

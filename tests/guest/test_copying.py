@@ -320,10 +320,38 @@ def test_another_agents_socket_can_be_named(tmp_path: Path, words: list[str]) ->
     assert (code, "does not answer" in told) == (125, True)
 
 
+def test_the_service_reads_the_prefix_first(pair: Pair) -> None:
+    pair.serving.service("test.Cat", "cat")
+    process = pair.type("qrexec_client_vm", "--prefix-data=before ", "work", "test.Cat", stdin=b"after")
+    pair.allow()
+    assert process.communicate(timeout=PATIENCE)[0] == b"before after"
+
+
+def test_a_local_program_comes_after_the_prefix(pair: Pair, home: Path) -> None:
+    pair.serving.service("test.Cat", "cat")
+    process = pair.type(
+        "qrexec_client_vm", "-pbefore ", "work", "test.Cat", "sh", "-c", "echo after; exec >&-; cat >got"
+    )
+    pair.allow()
+    assert ended(process) == (0, "")
+    assert (home / "got").read_text() == "before after\n"
+
+
+@pytest.mark.parametrize("words", [["work", "s"], ["work", "s", "cat"]])
+def test_stdin_must_be_a_socket_to_be_one(tmp_path: Path, words: list[str]) -> None:
+    assert ended(type_command(tmp_path, "qrexec_client_vm", "--use-stdin-socket", *words))[0] == 2
+
+
+@pytest.mark.parametrize("word", ["-h", "--help", "-th"])
+def test_help_is_no_mistake(tmp_path: Path, word: str) -> None:
+    assert ended(type_command(tmp_path, "qrexec_client_vm", word)) == (0, "")
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["work"],
+        ["-p", "once", "-p", "twice", "work", "s"],
         ["-x", "work", "s"],
         ["-tx", "work", "s"],
         ["--filter", "work", "s"],

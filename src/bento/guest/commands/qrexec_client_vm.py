@@ -8,9 +8,11 @@ What the service writes to a terminal is stripped of all that could steer it. So
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 from bento.guest.commands.call import Call, NoCall
 from bento.guest.commands.shown import PRINTABLE, write_all
@@ -27,24 +29,21 @@ Call SERVICE of the domain TARGET, as far as the policy allows; @default leaves 
   -T, --filter-escape-chars-stderr   the same for stderr
       --no-filter-escape-chars-stdout, --no-filter-escape-chars-stderr
   -a, --agent-socket=PATH            the agent's socket, if it is not the usual one
+  -p, --prefix-data=DATA             what the service reads first
+      --use-stdin-socket             stdin is a stream socket, and takes the output, too
       --buffer-size=BYTES            for old scripts; has no effect
 """
 
-
-STDOUT, STDERR, SOCKET, BUFFER = (
-    "filter-escape-chars-stdout",
-    "filter-escape-chars-stderr",
-    "agent-socket",
-    "buffer-size",
-)
+STDOUT, STDERR = "filter-escape-chars-stdout", "filter-escape-chars-stderr"
 FILTERS = {
     STDOUT: (Stream.STDOUT, True),
     STDERR: (Stream.STDERR, True),
     f"no-{STDOUT}": (Stream.STDOUT, False),
     f"no-{STDERR}": (Stream.STDERR, False),
 }
-LONG = {*FILTERS, SOCKET, BUFFER}
-LETTERS = {"t": STDOUT, "T": STDERR, "a": SOCKET}
+VALUED = {"agent-socket", "prefix-data", "buffer-size"}
+LONG = {*FILTERS, *VALUED, "use-stdin-socket", "help"}
+LETTERS = {"t": STDOUT, "T": STDERR, "a": "agent-socket", "p": "prefix-data", "h": "help"}
 
 
 class Options:
@@ -53,15 +52,29 @@ class Options:
     def __init__(self, arguments: list[str]) -> None:
         """`ValueError` or `LookupError` when they are not as `USAGE` has them."""
         self.socket = ""
+        self.prefix: str | None = None
+        self.one_socket = self.help = False
         filtered: dict[Stream, bool] = {}
         self.rest = list(arguments)
         for name, value in self._named():
-            if name in FILTERS:
-                stream, yes = FILTERS[name]
-                filtered[stream] = yes
-            elif name == SOCKET:
-                self.socket = value
+            match name:
+                case "agent-socket":
+                    self.socket = value
+                case "prefix-data" if self.prefix is not None:
+                    raise ValueError(name)
+                case "prefix-data":
+                    self.prefix = value
+                case "use-stdin-socket":
+                    self.one_socket = True
+                case "help":
+                    self.help = True
+                    return
+                case _ if name in FILTERS:
+                    stream, yes = FILTERS[name]
+                    filtered[stream] = yes
         self.target, self.service, *self.program = self.rest
+        if self.program and self.one_socket:
+            raise ValueError("no program has the socket")
         # What goes to a local program is for no terminal.
         self.filtered = {Stream.STDOUT: not self.program and os.isatty(1), Stream.STDERR: os.isatty(2), **filtered}
 
@@ -72,14 +85,14 @@ class Options:
             if word.startswith("--"):
                 name, equals, value = word[2:].partition("=")
                 (name,) = {name} & LONG or {long for long in LONG if long.startswith(name)}
-                if equals and name in FILTERS:
+                if equals and name not in VALUED:
                     raise ValueError(word)
-                yield name, value if equals or name in FILTERS else self.rest.pop(0)
+                yield name, value if equals or name not in VALUED else self.rest.pop(0)
                 continue
             letters = word[1:]
             while letters:
                 name, letters = LETTERS[letters[0]], letters[1:]
-                if name == SOCKET:
+                if name in VALUED:
                     yield name, letters or self.rest.pop(0)
                     break
                 yield name, ""
@@ -88,13 +101,16 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
     try:
         options = Options(arguments)
     except (ValueError, LookupError):
         print(USAGE, end="", file=sys.stderr)
+        return 2
+    if options.help:
+        print(USAGE, end="")
+        return 0
+    if options.one_socket and not is_stream_socket(0):
+        print("qrexec-client-vm: --use-stdin-socket: stdin is no stream socket", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -105,9 +121,19 @@ def main(arguments: list[str]) -> int:
         denied = refused.code == ExitCode.REFUSED
         print("Request refused" if denied else f"qrexec-client-vm: {refused}", file=sys.stderr)
         return refused.code
+    with suppress(OSError):  # where it is over already, its messages tell
+        call.send(os.fsencode(options.prefix or ""))
     if options.program:
         return with_program(call, options)
-    return converse(call, 0, 1, options.filtered)
+    return converse(call, 0, 0 if options.one_socket else 1, options.filtered)
+
+
+def is_stream_socket(number: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(number)) as connection:
+            return connection.type == socket.SOCK_STREAM
+    except OSError:
+        return False
 
 
 def with_program(call: Call, options: Options) -> int:
@@ -135,7 +161,10 @@ def with_program(call: Call, options: Options) -> int:
 
 
 def converse(call: Call, source: int, sink: int, filtered: dict[Stream, bool], *, program: bool = False) -> int:
-    """Carry the bytes until the call is over; the service's exit code. `program`: they are a local program's."""
+    """Carry the bytes until the call is over; the service's exit code. `program`: they are a local program's.
+
+    If `source` is `sink`, it is a stream socket.
+    """
     threading.Thread(target=feed, args=(call, source), daemon=True).start()
     outputs = {Stream.STDOUT: sink, Stream.STDERR: 2}
     for message in call.messages():
@@ -149,12 +178,20 @@ def converse(call: Call, source: int, sink: int, filtered: dict[Stream, bool], *
                     return 128 + signal.SIGPIPE
             case Eof(stream=Stream.STDOUT):
                 # Whoever reads there waits for the end; the call may go on.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
+                end_output(sink, shared=sink == source)
             case Exit():
                 return message.code
             case _:
                 pass
     return ExitCode.FAULT
+
+
+def end_output(sink: int, *, shared: bool) -> None:
+    if shared:
+        with socket.socket(fileno=os.dup(sink)) as connection, suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+    else:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
 
 
 def feed(call: Call, source: int) -> None:
