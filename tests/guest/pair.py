@@ -135,7 +135,7 @@ class Pair:
             self.to_host.give(serving, bytes(asking.stdout[:most]))
             most -= len(asking.stdout[:most])
             asking.stdout.clear()
-            if asking.ended and not ended:
+            if asking.ended and most and not ended:  # a call that breaks off never comes to its end
                 ended = True
                 watch.end(Role.CALLER)
                 self.to_host.close_stdin(serving)
