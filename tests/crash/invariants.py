@@ -36,11 +36,12 @@ def _assert(condition: bool, why: str) -> None:
     assert condition, why
 
 
-def eventually(holds: Callable[[], None]) -> None:
+def eventually(holds: Callable[[], bool | None]) -> None:
+    """Look again until it is true, or, of what asserts by itself, until nothing fails."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            holds()
+            assert holds() is not False
         except AssertionError:
             if time.monotonic() > deadline:
                 raise

@@ -11,9 +11,19 @@ def test_entries_are_read_as_the_system_writes_them() -> None:
     assert parse(text) == [Span("alice", 100000, 65536), Span("1000", 165536, 10)]
 
 
-@given(st.text())
-def test_no_text_makes_the_reader_fail(text: str) -> None:
-    assert all(span.count >= 0 for span in parse(text))
+NUMBERS = st.integers(0, 1 << 40).map(str)
+LINES = st.text() | st.tuples(st.sampled_from(["alice", "1000", ""]), NUMBERS | st.text(), NUMBERS).map(":".join)
+
+
+@given(st.lists(LINES).map("\n".join))
+def test_whatever_the_text_the_entries_are_those_that_stand_there(text: str) -> None:
+    there = [line.split(":") for line in text.splitlines()]
+    read = [[span.owner, span.first, span.count] for span in parse(text)]
+    assert read == [[owner, int(first), int(count)] for owner, first, count in filter(is_entry, there)]
+
+
+def is_entry(parts: list[str]) -> bool:
+    return len(parts) == 3 and all(part.isascii() and part.isdecimal() and len(part) < 11 for part in parts[1:])
 
 
 def test_free_ids_lie_behind_everybodys() -> None:

@@ -4,15 +4,16 @@ import contextlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bento.host.manager.seeds import TRIES
-from tests.host.manager.home import PATIENCE, Failed, Home, Listener
+from tests.crash.invariants import eventually
+from tests.host.manager.home import Failed, Home, Listener
 
 
 @pytest.fixture
@@ -226,11 +227,8 @@ def current(home: Home) -> dict[str, Any]:
     return rows[0] if rows else {"key": None}
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """What the manager is on its way to; each look is a request."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
+def is_another(home: Home, before: dict[str, Any]) -> bool:
+    return current(home) != before
 
 
 def test_a_disposable_that_finds_no_memory_is_refused_and_its_seed_stays(based: Home, tmp_path: Path) -> None:
@@ -256,7 +254,7 @@ def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(ba
     for _ in range(TRIES):
         before = current(based)
         assert based.refused("admin.vm.Start", "mute-one").fault
-        eventually(lambda old=before: current(based) != old)  # type: ignore[misc]  # a lambda's default is not inferred
+        eventually(partial(is_another, based, before))
     based.ask("admin.vm.tag.Set", "base", "touched")
     assert current(based)["key"] is None
     name = disposable(based)
