@@ -3,6 +3,7 @@
 import errno
 import os
 import pwd
+import signal
 import socket
 import stat
 import subprocess
@@ -27,7 +28,7 @@ from bento.wire.filecopy import (
     encode_result,
 )
 from bento.wire.rpc import MAX_DATA, Data, Eof, Exit
-from tests.cli.conftest import Bento
+from tests.cli.conftest import Bento, Spawn
 from tests.cli.fake import FakeManager, Heard, run_here, say
 
 Sentences = pytest.CaptureFixture[str]
@@ -197,6 +198,26 @@ def test_a_domain_that_breaks_off_leaves_nothing(manager: FakeManager, bento: Be
     manager.guest = lambda leg, _: say(leg, Data(0, 1, b"half"), Exit(0, 1))
     assert bento("cp", "work:a", "b") == 4
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_one_who_leaves_finds_no_part_of_it(
+    manager: FakeManager, spawn: Spawn, here: Path, number: int, code: int
+) -> None:
+    def waits(leg: socket.socket, _: Request) -> None:
+        say(leg, Data(0, 1, b"half"), Data(0, 2, b"now"))
+        while Heard(leg).next() is not None:
+            pass
+        manager.gone.set()
+
+    manager.guest = waits
+    child = spawn("cp", "work:a", "b")
+    assert child.stderr
+    assert child.stderr.read(3) == b"now"
+    child.send_signal(number)
+    assert child.wait() == code
+    assert list(here.iterdir()) == []
+    assert manager.gone.wait(20)
 
 
 def test_a_domains_complaints_do_not_steer_the_terminal(

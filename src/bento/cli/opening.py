@@ -10,11 +10,11 @@ import filecmp
 import os
 import re
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from bento.cli.aside import Aside
 from bento.cli.birth import birth, declare_birth
 from bento.cli.ends import Sink, Source, call
 from bento.cli.exits import Code, Failed
@@ -28,9 +28,6 @@ from bento.cli.terminal import Harmlessly, tidied_up
 from bento.wire.names import ADMIN
 from bento.wire.opening import decode_link, encode_name
 from bento.wire.rpc import ExitCode, Stream
-
-PREFIX, SUFFIX = ".bento-", ".part"
-"""Of a file beside the person's, for as long as it has a name."""
 
 FILE_SERVICE = "qubes.OpenInVM+"
 LINK_SERVICE = "qubes.OpenURL+"
@@ -133,57 +130,48 @@ class _Outgoing:
 
 
 class _Edited:
-    """What comes back for `path`: a file beside it from the first byte on, gone at the end unless it took its place.
-
-    It gets a name when it is whole, and has that for a moment, so that not even `kill -9` leaves a part of it.
-    """
+    """What comes back for `path`: a file beside it from the first byte on, gone at the end unless it took its place."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self._path = path
         self._progress = progress
-        self._file: BinaryIO | None = None
-        self._aside: Path | None = None
+        self._aside: Aside | None = None
         self._limit = 0
 
     def __enter__(self) -> "_Edited":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._file.close()
         if self._aside:
-            self._aside.unlink(missing_ok=True)
+            self._aside.close()
 
     def fileno(self) -> None:
         return None
 
     def write(self, untrusted: memoryview) -> int:
-        if self._file is None:
-            number, self._aside = _beside(self._path)
-            self._file = open(number, "wb")  # noqa: SIM115  # closed at the end
+        if self._aside is None:
+            self._aside = Aside(self._path, 0o600)
             self._limit = room(self._path.parent)
-        return Download(self._file, self._limit, self._show).write(untrusted)
+        return Download(self._aside.file, self._limit, self._show).write(untrusted)
 
     def take_its_place(self, before: os.stat_result) -> bool:
         """Whether the file changed by that. `Failed`, and both are kept, if it is not what it was `before`."""
-        if self._file is None:
+        if self._aside is None:
             return False
-        self._file.flush()
-        _finish(self._file.fileno(), before)
-        unchanged = _is(self._path, before)
-        if unchanged and filecmp.cmp(_itself(self._file.fileno()), self._path, shallow=False):
-            return False
-        self._aside = self._aside or _named(self._file.fileno(), self._path)
+        self._aside.file.flush()
+        _finish(self._aside.file.fileno(), before)
         problem = "has changed here meanwhile"
-        if unchanged:
+        if _is(self._path, before):
+            if filecmp.cmp(self._aside.itself, self._path, shallow=False):
+                return False
             try:
-                os.replace(self._aside, self._path)
+                os.replace(self._aside.named(), self._path)
             except OSError as error:  # somebody else's file in a directory such as /tmp
                 problem = f"cannot be replaced: {why(error)}"
             else:
                 _sync(self._path.parent)
                 return True
-        kept = _keep_beside(self._aside, self._path)
+        kept = _keep_beside(self._aside.named(), self._path)
         raise Failed(f"{self._path} {problem}; what came back is in {kept}", Code.OUTSIDE)
 
     def _show(self, done: int) -> None:
@@ -218,28 +206,6 @@ def _ordinary(path: Path) -> BinaryIO:
         os.close(file)
         _refuse(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no ordinary file'}; only files are opened")
     return open(file, "rb")
-
-
-def _beside(path: Path) -> tuple[int, Path | None]:
-    """A new file in the directory of `path`, and its name, if it needs one: some file systems know no other files."""
-    try:
-        return os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), None
-    except OSError:  # what is wrong about the directory itself is told by the other way
-        number, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=path.parent)
-        return number, Path(name)
-
-
-def _named(file: int, path: Path) -> Path:
-    """A name beside `path` for a file that has none."""
-    name = path.with_name(f"{PREFIX}{os.urandom(8).hex()}{SUFFIX}")
-    # Given any directory, which means nothing for a whole path, Python calls linkat(2), which can follow the link.
-    os.link(_itself(file), name, src_dir_fd=file, follow_symlinks=True)
-    return name
-
-
-def _itself(file: int) -> str:
-    """An open file, where a name is asked for."""
-    return f"/proc/self/fd/{file}"
 
 
 def _finish(file: int, before: os.stat_result) -> None:

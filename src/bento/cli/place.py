@@ -13,6 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from bento.cli.aside import Aside
 from bento.cli.ends import Sink, Source, call, command
 from bento.cli.exits import Code, Failed
 from bento.cli.leg import Leg
@@ -156,22 +157,19 @@ def get(manager: Manager, domain: DomainName, path: str, user: str, target: Path
         target = target / Path(path).name
     if not force and os.path.lexists(target):
         raise Failed(f"{target} exists already; --force replaces it", Code.BAD_INPUT)
-    aside = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     try:
-        with (
-            tidied_up(),
-            open(aside, "xb", opener=lambda name, flags: os.open(name, flags, 0o666)) as file,
-            Progress() as progress,
-        ):
-            sink = Download(file, room(aside.parent), lambda done: progress.show(f"{domain}:{path}  {size(done)}"))
-            code = _judge(_carry(manager, domain, ["sh", "-c", GET, "sh", path], user, _Nothing(), sink), domain, path)
-            file.flush()
-            os.fsync(file.fileno())
-        _appear(aside, target, force=force)
+        with tidied_up(), Aside(target, 0o666) as aside:
+            with Progress() as progress:
+                sink = Download(
+                    aside.file, room(target.parent), lambda done: progress.show(f"{domain}:{path}  {size(done)}")
+                )
+                ended = _carry(manager, domain, ["sh", "-c", GET, "sh", path], user, _Nothing(), sink)
+                code = _judge(ended, domain, path)
+            aside.file.flush()
+            os.fsync(aside.file.fileno())
+            _appear(aside.named(), target, force=force)
     except OSError as error:
         raise Failed(f"cannot write {target}: {why(error)}", Code.OUTSIDE) from None
-    finally:
-        aside.unlink(missing_ok=True)
     return code
 
 
