@@ -1,7 +1,7 @@
 """The Admin API's framing: one call a connection, as the field's clients speak it.
 
-    request : METHOD+ARG SRC (name DEST | name uuid:UUID | keyword adminvm) NUL PAYLOAD, then the client shuts
-              down writing
+    request : METHOD+ARG SRC (name DEST | keyword adminvm) NUL PAYLOAD, then the client shuts down writing;
+              DEST is a domain's name or uuid:UUID
     OK      : "0" NUL content
     event   : "1" NUL subject NUL event NUL (key NUL value NUL)* NUL, repeated; the first is connection-established
     failure : "2" NUL class NUL traceback-or-empty NUL format NUL (field NUL)*
