@@ -38,6 +38,14 @@ def test_an_empty_file_shadows_a_full_one() -> None:
     assert sound(("30-user.policy", b""), ("30-user.policy", ALLOW)).rules == ()
 
 
+def test_an_included_file_is_shadowed_too_and_may_lie_in_another_directory() -> None:
+    """In the field it lies in the directory of the file that names it."""
+    policy = sound(
+        ("include/a", DENY), ("30-user.policy", b"!include include/a\n!include b"), ("include/a", ALLOW), ("b", ALLOW)
+    )
+    assert [str(rule) for rule in policy.rules] == ["s * * * deny", "s * * * allow"]
+
+
 def test_a_malformed_file_that_is_shadowed_does_no_harm() -> None:
     assert len(sound(("30-user.policy", ALLOW), ("30-user.policy", b"nonsense")).rules) == 1
 
