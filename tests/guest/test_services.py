@@ -255,7 +255,7 @@ def test_what_a_caller_says_while_its_service_waits_is_held(running: Agent, host
 
 
 def test_a_caller_that_goes_while_its_service_waits_ends_the_wait(running: Agent, host: Host, marks: Marks) -> None:
-    script = f"trap 'echo hung up >{marks.path}; exit' HUP; echo waiting >{marks.path}; sleep 1000 & wait"
+    script = f"trap 'echo hung up >{marks.path}; kill $!; exit' HUP; sleep 1000 & echo waiting >{marks.path}; wait"
     running.service("qubes.WaitForSession", script)
     running.service("test.Late", f"echo begun >{marks.path}")
     running.settings("test.Late", "wait-for-session = 1\n")

@@ -221,8 +221,8 @@ def test_a_call_that_is_dropped_before_its_turn_starts_nothing(running: Agent, h
 
 
 def test_a_dropped_call_hangs_up_on_the_whole_group(host: Host, marks: Marks) -> None:
-    mark = f"trap 'echo $$ >{marks.path}; exit' HUP"
-    script = f"{mark}; ({mark}; sleep 1000 & echo ready; wait) & wait"
+    outer, inner = (f"trap 'echo $$ >{marks.path}; {last}exit' HUP" for last in ("", "kill $!; "))
+    script = f"{outer}; ({inner}; sleep 1000 & echo ready; wait) & wait"
     call = host.serve(*shell(script), stdin=None)
     host.until(lambda: call.stdout == b"ready\n")
     host.drop(call)

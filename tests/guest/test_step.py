@@ -100,7 +100,7 @@ def test_a_host_replaced_in_the_middle_of_a_frame_is_answered(host: Host, cut: i
 
 
 def test_a_greeting_ends_the_calls_of_the_conversation_before(running: Agent, host: Host, marks: Marks) -> None:
-    running.service("test.Wait", f"trap 'echo over >{marks.path}; exit' HUP; sleep 1000 & echo ready; wait")
+    running.service("test.Wait", f"trap 'echo over >{marks.path}; kill $!; exit' HUP; sleep 1000 & echo ready; wait")
     call = host.serve("test.Wait", stdin=None)
     host.until(lambda: call.stdout == b"ready\n")
     host.greet()
@@ -137,7 +137,7 @@ def test_noise_before_a_greeting_is_thrown_away(running: Agent) -> None:
 
 
 def test_a_shutdown_ends_the_agent_and_its_services(running: Agent, host: Host, marks: Marks) -> None:
-    running.service("test.Wait", f"trap 'echo over >{marks.path}; exit' HUP; sleep 1000 & echo ready; wait")
+    running.service("test.Wait", f"trap 'echo over >{marks.path}; kill $!; exit' HUP; sleep 1000 & echo ready; wait")
     call = host.serve("test.Wait", stdin=None)
     host.until(lambda: call.stdout == b"ready\n")
     host.shut_down()
