@@ -297,6 +297,20 @@ def test_a_spare_is_made_once_there_is_quiet(world: World) -> None:
     asyncio.run(story())
 
 
+def test_the_next_one_is_not_made_while_its_predecessor_begins(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        world.now += 60
+        assert world.spares.claim(world.record("a"))
+        assert await world.look() == SETTLE_SECONDS
+        assert len(world.made) == 1
+        await world.look(later=SETTLE_SECONDS)
+        assert len(world.made) == 2
+
+    asyncio.run(story())
+
+
 def test_one_that_nobody_used_for_ten_minutes_is_given_back(world: World) -> None:
     async def story() -> None:
         world.spares.expect(DomainName("a"))

@@ -98,7 +98,7 @@ class Spares:
         self._used: dict[UUID, float] = {}
         """When a disposable last went on from a seed, by its base."""
         self._disturbed = float("-inf")
-        """When any last did."""
+        """When any last did, or was about to."""
 
     def __contains__(self, uuid: UUID) -> bool:
         return uuid in self._waiting
@@ -122,6 +122,7 @@ class Spares:
         for spare in self._waiting.values():
             if spare.base == base.name and not spare.claimed:
                 spare.claimed = True
+                self._disturbed = self._clock()  # that one starts next, and the one after it can wait
                 return spare.spec.uuid, spare.spec.slot
         return None
 
