@@ -303,7 +303,6 @@ if __name__ == "__main__":
     seeds.PUT_OFF_SECONDS = float(os.environ.get("BENTO_TEST_PUT_OFF", seeds.PUT_OFF_SECONDS))
     seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", "1e6"))
     spares.SETTLE_SECONDS = float(os.environ.get("BENTO_TEST_SETTLE", "1e6"))
-    spares.REHEARSAL_SECONDS = 0.0
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)
     if counted := os.environ.get("BENTO_TEST_COUNT"):

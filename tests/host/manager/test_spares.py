@@ -24,7 +24,7 @@ from bento.host.manager.spares import IDLE_SECONDS, MOST, SETTLE_SECONDS, Spares
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
-from bento.host.model.machine import Accelerator, MachineSpec
+from bento.host.model.machine import MachineSpec
 from bento.wire import home as homes
 from bento.wire.names import DomainName, LabelName
 from tests.crash.invariants import eventually
@@ -211,18 +211,6 @@ def test_one_that_a_killed_manager_leaves_is_ended(based: Home) -> None:
 @dataclass
 class Machine:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    did: list[str] = field(default_factory=list)
-    hangs: asyncio.Event | None = None
-    """Set by one that is resumed and never answers."""
-
-    async def resume(self) -> None:
-        self.did.append("resume")
-        if self.hangs:
-            self.hangs.set()
-            await asyncio.Event().wait()
-
-    async def pause(self) -> None:
-        self.did.append("pause")
 
     async def kill(self) -> None:
         self.ended.set()
@@ -234,10 +222,9 @@ class Machine:
 class World:
     """A home with two disposable templates, whose seeds and machines are pretended."""
 
-    def __init__(self, store: SqliteStore, path: Path, accelerator: Accelerator = Accelerator.TCG) -> None:
+    def __init__(self, store: SqliteStore, path: Path) -> None:
         self.now, self.room, self.made = 1000.0, True, list[Machine]()
         self.stale, self.fails = set[str](), False
-        self.hangs: asyncio.Event | None = None
         self.inventory = Inventory(store)
         for slot, name in enumerate(("a", "b", "c", "d"), start=1):
             domain = Domain(uuid5(UUID(int=1), name), DomainName(name), DomainClass.APP, LabelName("red"), None)
@@ -245,7 +232,7 @@ class World:
         places = PurePosixPath(path)
         stubs: Any = SimpleNamespace(
             prepare=self.prepare, launch=self.launch, version_for=lambda _: None, of_disposables=self.seed,
-            holds=lambda seed, base: base.name not in self.stale, accelerator=accelerator,
+            holds=lambda seed, base: base.name not in self.stale,
         )  # fmt: skip
         self.spares = Spares(
             inventory=self.inventory,
@@ -272,7 +259,7 @@ class World:
     async def launch(self, _spec: MachineSpec) -> Machine:
         if self.fails:
             raise Unavailable("no")
-        self.made.append(Machine(hangs=self.hangs))
+        self.made.append(Machine())
         return self.made[-1]
 
     async def look(self, *, later: float = 0.0) -> float | None:
@@ -287,8 +274,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("bento.host.manager.spares.REHEARSAL_SECONDS", 0.0)
+def world(tmp_path: Path) -> Iterator[World]:
     with contextlib.closing(SqliteStore(tmp_path / "state")) as store:
         yield World(store, tmp_path)
 
@@ -434,35 +420,6 @@ def test_none_is_made_without_room_or_again_and_again_where_it_fails(world: Worl
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
         assert world.bases() == ["a"]
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "did"), [(Accelerator.TCG, ["resume", "pause"]), (Accelerator.KVM, [])], ids=["emulated", "kvm"]
-)
-def test_only_on_an_emulated_processor_one_runs_before_it_waits(
-    accelerator: Accelerator, did: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bento.host.manager.spares.REHEARSAL_SECONDS", 0.0)
-    with contextlib.closing(SqliteStore(tmp_path / "state")) as store:
-        world = World(store, tmp_path, accelerator)
-        world.spares.expect(DomainName("a"))
-        asyncio.run(world.look(later=SETTLE_SECONDS))
-    assert [machine.did for machine in world.made] == [did]
-
-
-def test_one_that_is_needed_no_more_while_it_rehearses_is_ended(world: World) -> None:
-    async def story() -> None:
-        world.hangs = asyncio.Event()
-        world.spares.expect(DomainName("a"))
-        looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
-        await world.hangs.wait()
-        assert world.bases() == [], "nobody can have it yet"
-        await world.spares.drop_all()
-        await looking
-        assert world.made[0].ended.is_set()
-        assert list(world.spares._places.machines.iterdir()) == []
 
     asyncio.run(story())
 

@@ -1,11 +1,9 @@
-"""Spares: machines forked ahead of the disposables that will be them, each stopped until one is.
+"""Spares: machines forked ahead of the disposables that will be them, each stopped exactly where its seed was saved.
 
 Most of what a start from a seed takes on this side depends on no name: the box, QEMU, its volumes, loading the seed. So
 for each disposable template that was used lately that is done in advance, by the same steps as in any start
-(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. Until then nobody has spoken to
-it, it has its own uuid and host user, and nothing of any disposable is in it: it is what its seed is. On a processor of
-its own it has not run since; an emulated one, which translates each piece of code anew in each machine, had it rehearse
-its own first moments, as the seed did before it was saved.
+(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. No instruction of its guest has
+run until then, it has its own uuid and host user, and nothing of any disposable is in it.
 
 A spare is a machine that is no domain's. A new disposable is given its uuid and slot (*claimed*), and its start takes
 the machine only if that is, word for word, the one it would launch itself: so a spare of a seed, a size or a template
@@ -19,7 +17,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
@@ -34,7 +32,7 @@ from bento.host.manager.templates import Templates
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import BentoError
 from bento.host.model.inventory import DomainRecord, Phase
-from bento.host.model.machine import Accelerator, MachineSpec
+from bento.host.model.machine import MachineSpec
 from bento.host.model.memory import SPARE
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.wire.names import DomainName
@@ -50,10 +48,6 @@ IDLE_SECONDS = 600.0
 SETTLE_SECONDS = 1.0
 """Since the last start of a disposable, before a spare is made: that start's call, and others that are asked for at the
 same moment, have the processors to themselves."""
-
-REHEARSAL_SECONDS = 2.0
-"""For which the guest of a spare runs where its processor is emulated, and each first step is slow. Nobody can speak to
-it yet: its agent plays its own first moments over (`guest/rehearsal.py`)."""
 
 
 @dataclass(slots=True)
@@ -217,7 +211,7 @@ class Spares:
 
     async def _make(self, base: DomainRecord, seed: Seed) -> None:
         """The first half of a start; the second is a disposable's."""
-        async with AsyncExitStack() as undo:
+        with ExitStack() as undo:
             lent = undo.enter_context(ExitStack())
             slot = lent.enter_context(self._inventory.slot())
             domain = Domain(uuid4(), DomainName("spare"), DomainClass.DISPOSABLE, base.domain.label, base.name)
@@ -227,11 +221,6 @@ class Spares:
             run_dir.mkdir(parents=True, mode=0o700)
             spec = await self._machines.prepare(record, self._templates.version_for(base), seed)
             machine = await self._hypervisor.launch(spec)
-            undo.push_async_callback(machine.kill)
-            if self._hypervisor.accelerator is Accelerator.TCG:
-                await machine.resume()
-                await asyncio.sleep(REHEARSAL_SECONDS)
-                await machine.pause()
             spare = self._waiting[domain.uuid] = Spare(seed, spec, machine, self._clock(), lent.pop_all())
             undo.pop_all()
         spare.watch = asyncio.create_task(self._watch(spare))
