@@ -37,7 +37,7 @@ TIMES = 3
 SETTLING_SECONDS = 0.5
 """Until the kernel has cleared away what the rehearsal leaves (RCU, writing back), which else each copy would."""
 
-UNGREETED_SECONDS = 0.5
+UNGREETED_SECONDS = 1.0
 """Of its own time, in which a seed is saved and a copy that is needed is greeted."""
 
 

@@ -302,6 +302,7 @@ if __name__ == "__main__":
         pressure.IDLE_SECONDS = 0.0
     seeds.PUT_OFF_SECONDS = float(os.environ.get("BENTO_TEST_PUT_OFF", seeds.PUT_OFF_SECONDS))
     seeds.QUIET_SECONDS = float(os.environ.get("BENTO_TEST_QUIET", "1e6"))
+    spares.REHEARSAL_SECONDS = spares.LOOK_SECONDS = 0.0
     spares.SETTLE_SECONDS = float(os.environ.get("BENTO_TEST_SETTLE", "1e6"))
     if point := os.environ.get("BENTO_TEST_DIE"):
         arm(point)

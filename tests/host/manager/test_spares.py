@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid5
 
 import pytest
@@ -20,11 +20,11 @@ from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
 from bento.host.manager.seedfiles import Kind, Seed
-from bento.host.manager.spares import IDLE_SECONDS, MOST, SETTLE_SECONDS, Spares
+from bento.host.manager.spares import IDLE_SECONDS, LOOKS, MOST, SETTLE_SECONDS, Spares
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
-from bento.host.model.machine import MachineSpec
+from bento.host.model.machine import MachineSpec, MachineUsage
 from bento.wire import home as homes
 from bento.wire.names import DomainName, LabelName
 from tests.crash.invariants import eventually
@@ -210,7 +210,22 @@ def test_one_that_a_killed_manager_leaves_is_ended(based: Home) -> None:
 
 @dataclass
 class Machine:
+    """Its guest is busy for as many looks."""
+
+    busy: int = 0
+    looks: int = 0
+    story: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def resume(self) -> None:
+        self.story.append("runs")
+
+    async def pause(self) -> None:
+        self.story.append("stops")
+
+    async def usage(self) -> MachineUsage:
+        self.looks += 1
+        return MachineUsage(resident_bytes=0, cpu_ns=min(self.looks, self.busy) * 10**9)
 
     async def kill(self) -> None:
         self.ended.set()
@@ -224,7 +239,7 @@ class World:
 
     def __init__(self, store: SqliteStore, path: Path) -> None:
         self.now, self.room, self.made = 1000.0, True, list[Machine]()
-        self.stale, self.fails = set[str](), False
+        self.stale, self.fails, self.busy = set[str](), False, 0
         self.inventory = Inventory(store)
         for slot, name in enumerate(("a", "b", "c", "d"), start=1):
             domain = Domain(uuid5(UUID(int=1), name), DomainName(name), DomainClass.APP, LabelName("red"), None)
@@ -259,7 +274,7 @@ class World:
     async def launch(self, _spec: MachineSpec) -> Machine:
         if self.fails:
             raise Unavailable("no")
-        self.made.append(Machine())
+        self.made.append(Machine(self.busy))
         return self.made[-1]
 
     async def look(self, *, later: float = 0.0) -> float | None:
@@ -277,6 +292,47 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     with contextlib.closing(SqliteStore(tmp_path / "state")) as store:
         yield World(store, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bento.host.manager.spares.REHEARSAL_SECONDS", 0.0)
+    monkeypatch.setattr("bento.host.manager.spares.LOOK_SECONDS", 0.001)
+
+
+@pytest.mark.parametrize(("busy", "looks"), [(0, 2), (5, 6), (1000, 1 + LOOKS)])
+def test_its_guest_rehearses_until_it_rests_and_is_stopped(world: World, busy: int, looks: int) -> None:
+    async def story() -> None:
+        world.busy = busy
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        (machine,) = world.made
+        assert machine.story == ["runs", "stops"]
+        assert machine.looks == looks
+        assert world.bases() == ["a"]
+
+    asyncio.run(story())
+
+
+def test_one_that_ends_in_its_rehearsal_is_none(world: World) -> None:
+    async def story() -> None:
+        async def fail() -> None:
+            raise Unavailable("gone")
+
+        launch = world.launch
+
+        async def launch_one_that_fails(spec: MachineSpec) -> Machine:
+            machine = await launch(spec)
+            machine.pause = fail  # type: ignore[method-assign]
+            return machine
+
+        world.spares._hypervisor = cast(Any, SimpleNamespace(launch=launch_one_that_fails))
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == []
+        assert world.made[0].ended.is_set()
+
+    asyncio.run(story())
 
 
 def test_a_spare_is_made_once_there_is_quiet(world: World) -> None:

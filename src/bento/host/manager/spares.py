@@ -1,9 +1,13 @@
-"""Spares: machines forked ahead of the disposables that will be them, each stopped exactly where its seed was saved.
+"""Spares: machines forked ahead of the disposables that will be them, each stopped before it hears who it is.
 
 Most of what a start from a seed takes on this side depends on no name: the box, QEMU, its volumes, loading the seed. So
 for each disposable template that was used lately that is done in advance, by the same steps as in any start
-(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. No instruction of its guest has
-run until then, it has its own uuid and host user, and nothing of any disposable is in it.
+(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. It has its own uuid and host
+user, and nothing of any disposable is in it.
+
+Before that its guest runs for a moment. Nobody greets it, so its agent does once more what it did in the seed
+(`guest/rehearsal.py`), and an emulated processor has translated then what a disposable's first moments take: two
+thirds of a start. Then it is stopped, as nobody as its seed.
 
 A spare is a machine that is no domain's. A new disposable is given its uuid and slot (*claimed*), and its start takes
 the machine only if that is, word for word, the one it would launch itself: so a spare of a seed, a size or a template
@@ -17,7 +21,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
@@ -43,11 +47,21 @@ MOST = 3
 """Spares at any time: each takes some memory, and a person seldom uses more templates for disposables at once."""
 
 IDLE_SECONDS = 600.0
-"""After the last disposable of its template a spare is given back: the next one takes a tenth of a second more."""
+"""After the last disposable of its template a spare is given back: the next one takes some tenths of a second more."""
 
 SETTLE_SECONDS = 1.0
 """Since the last start of a disposable, before a spare is made: that start's call, and others that are asked for at the
 same moment, have the processors to themselves."""
+
+REHEARSAL_SECONDS = 1.5
+"""For which the guest of a spare runs at least. Its agent waits a second for a greeting before it rehearses."""
+
+LOOK_SECONDS = 0.25
+LOOKS = 20
+"""How long, and how often at most, it is looked at after that, until its processor rests."""
+
+RESTS = 0.2
+"""The part of a processor that a machine at rest takes at most."""
 
 
 @dataclass(slots=True)
@@ -211,7 +225,7 @@ class Spares:
 
     async def _make(self, base: DomainRecord, seed: Seed) -> None:
         """The first half of a start; the second is a disposable's."""
-        with ExitStack() as undo:
+        async with AsyncExitStack() as undo:
             lent = undo.enter_context(ExitStack())
             slot = lent.enter_context(self._inventory.slot())
             domain = Domain(uuid4(), DomainName("spare"), DomainClass.DISPOSABLE, base.domain.label, base.name)
@@ -221,6 +235,8 @@ class Spares:
             run_dir.mkdir(parents=True, mode=0o700)
             spec = await self._machines.prepare(record, self._templates.version_for(base), seed)
             machine = await self._hypervisor.launch(spec)
+            undo.push_async_callback(machine.kill)
+            await _let_rehearse(machine)
             spare = self._waiting[domain.uuid] = Spare(seed, spec, machine, self._clock(), lent.pop_all())
             undo.pop_all()
         spare.watch = asyncio.create_task(self._watch(spare))
@@ -254,3 +270,16 @@ class Spares:
             # A disposable that has its uuid and starts just now has the directory, too, and sees to it.
             if not any(record.domain.uuid == spare.spec.uuid and record.run for record in self._inventory):
                 shutil.rmtree(spare.spec.run_dir, ignore_errors=True)
+
+
+async def _let_rehearse(machine: Machine) -> None:
+    """How long that takes is for the host's load to say. One that does not rest has rehearsed all the same, or part."""
+    await machine.resume()
+    await asyncio.sleep(REHEARSAL_SECONDS)
+    used = (await machine.usage()).cpu_ns
+    for _ in range(LOOKS):
+        await asyncio.sleep(LOOK_SECONDS)
+        before, used = used, (await machine.usage()).cpu_ns
+        if used - before <= RESTS * LOOK_SECONDS * 1e9:
+            break
+    await machine.pause()

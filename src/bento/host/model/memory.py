@@ -19,8 +19,8 @@ BOOTED = 256 * MIB
 FORKED = 108 * MIB
 """The same of one that was forked: it shares the rest with its seed (36 to 56 MiB at rest, 108 after work)."""
 
-SPARE = 48 * MIB
-"""And what one takes that was forked ahead, and has not run."""
+SPARE = 56 * MIB
+"""And what one takes that was forked ahead, and has rehearsed."""
 
 KEPT_LEAST, KEPT_MOST = 256 * MIB, 1024 * MIB
 KEPT_PART = 16
