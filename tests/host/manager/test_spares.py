@@ -24,7 +24,7 @@ from bento.host.manager.spares import IDLE_SECONDS, LOOKS, MOST, SETTLE_SECONDS,
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
-from bento.host.model.machine import MachineSpec, MachineUsage
+from bento.host.model.machine import Accelerator, MachineSpec, MachineUsage
 from bento.wire import home as homes
 from bento.wire.names import DomainName, LabelName
 from tests.crash.invariants import eventually
@@ -237,7 +237,7 @@ class Machine:
 class World:
     """A home with two disposable templates, whose seeds and machines are pretended."""
 
-    def __init__(self, store: SqliteStore, path: Path) -> None:
+    def __init__(self, store: SqliteStore, path: Path, accelerator: Accelerator = Accelerator.TCG) -> None:
         self.now, self.room, self.made = 1000.0, True, list[Machine]()
         self.stale, self.fails, self.busy = set[str](), False, 0
         self.inventory = Inventory(store)
@@ -247,7 +247,7 @@ class World:
         places = PurePosixPath(path)
         stubs: Any = SimpleNamespace(
             prepare=self.prepare, launch=self.launch, version_for=lambda _: None, of_disposables=self.seed,
-            holds=lambda seed, base: base.name not in self.stale,
+            holds=lambda seed, base: base.name not in self.stale, accelerator=accelerator,
         )  # fmt: skip
         self.spares = Spares(
             inventory=self.inventory,
@@ -314,6 +314,15 @@ def test_its_guest_rehearses_until_it_rests_and_is_stopped(world: World, busy: i
     asyncio.run(story())
 
 
+def test_where_nothing_is_translated_it_does_not_run_before_it_is_needed(tmp_path: Path) -> None:
+    with contextlib.closing(SqliteStore(tmp_path / "state")) as store:
+        world = World(store, tmp_path, Accelerator.KVM)
+        world.spares.expect(DomainName("a"))
+        asyncio.run(world.look(later=SETTLE_SECONDS))
+        assert [machine.story for machine in world.made] == [[]]
+        assert world.bases() == ["a"]
+
+
 def test_one_that_ends_in_its_rehearsal_is_none(world: World) -> None:
     async def story() -> None:
         async def fail() -> None:
@@ -326,7 +335,8 @@ def test_one_that_ends_in_its_rehearsal_is_none(world: World) -> None:
             machine.pause = fail  # type: ignore[method-assign]
             return machine
 
-        world.spares._hypervisor = cast(Any, SimpleNamespace(launch=launch_one_that_fails))
+        stub = SimpleNamespace(launch=launch_one_that_fails, accelerator=Accelerator.TCG)
+        world.spares._hypervisor = cast(Any, stub)
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
         assert world.bases() == []

@@ -5,9 +5,9 @@ for each disposable template that was used lately that is done in advance, by th
 (`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. It has its own uuid and host
 user, and nothing of any disposable is in it.
 
-Before that its guest runs for a moment. Nobody greets it, so its agent does once more what it did in the seed
-(`guest/rehearsal.py`), and an emulated processor has translated then what a disposable's first moments take: two
-thirds of a start. Then it is stopped, as nobody as its seed.
+Where the processor is emulated the guest runs for a moment before that. Nobody can speak to it yet, so its agent does
+once more what it did in the seed (`guest/rehearsal.py`), and what a disposable's first moments take is translated then:
+two thirds of a start. Then it is stopped, as nobody as its seed. With KVM it has not run at all.
 
 A spare is a machine that is no domain's. A new disposable is given its uuid and slot (*claimed*), and its start takes
 the machine only if that is, word for word, the one it would launch itself: so a spare of a seed, a size or a template
@@ -36,7 +36,7 @@ from bento.host.manager.templates import Templates
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import BentoError
 from bento.host.model.inventory import DomainRecord, Phase
-from bento.host.model.machine import MachineSpec
+from bento.host.model.machine import Accelerator, MachineSpec
 from bento.host.model.memory import SPARE
 from bento.host.ports.hypervisor import Hypervisor, Machine
 from bento.wire.names import DomainName
@@ -236,7 +236,8 @@ class Spares:
             spec = await self._machines.prepare(record, self._templates.version_for(base), seed)
             machine = await self._hypervisor.launch(spec)
             undo.push_async_callback(machine.kill)
-            await _let_rehearse(machine)
+            if self._hypervisor.accelerator is Accelerator.TCG:
+                await _let_rehearse(machine)
             spare = self._waiting[domain.uuid] = Spare(seed, spec, machine, self._clock(), lent.pop_all())
             undo.pop_all()
         spare.watch = asyncio.create_task(self._watch(spare))
