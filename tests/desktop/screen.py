@@ -94,6 +94,7 @@ class Screen:
 def new_screen() -> Iterator[Screen]:
     listen, tell = os.pipe()
     words = ["Xvfb", "-displayfd", str(tell), "-screen", "0", "1024x768x24", "-nolisten", "tcp", "-dpi", "96"]
+    words.append("-noreset")  # else it starts anew whenever the last window is gone, and hears nobody meanwhile
     with subprocess.Popen(words, pass_fds=[tell], stderr=subprocess.DEVNULL) as server:
         os.close(tell)
         try:
