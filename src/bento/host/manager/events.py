@@ -13,6 +13,10 @@ MAX_BEHIND = 4096
 """Events that a listener may lag behind before it is dropped: a client that does not read costs no memory."""
 
 
+BURST_SECONDS = 0.05
+"""News mostly comes with more of it: one look at what ten starts have changed is enough, and keeps none waiting."""
+
+
 class Events:
     def __init__(self) -> None:
         self._listeners: set[asyncio.Queue[Event | None]] = set()
@@ -51,5 +55,6 @@ class Events:
                             break
                     except TimeoutError:
                         continue
+                    await asyncio.sleep(BURST_SECONDS)
                     while not news.empty():
                         news.get_nowait()

@@ -20,8 +20,9 @@ from bento.wire.names import DomainName
 CHANNEL_PORT = "org.bento.channel"
 """Name of the virtio-serial port in the guest."""
 
-ROOT_PORTS = 6
-"""Slots for what is plugged into a running machine. Each reserves a window that the shared memory of a device fits."""
+ROOT_PORTS = 4
+"""Slots for what is plugged into a running machine. Each reserves a window that the shared memory of a device fits, and
+costs each start of QEMU two milliseconds."""
 
 SCRATCH = "scratch"
 """What the block nodes are named by that lie in memory; the others are named `disk`."""
