@@ -25,6 +25,7 @@ from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
 from bento.host.model.machine import Accelerator, MachineSpec, MachineUsage
+from bento.host.model.memory import SPARE
 from bento.wire import home as homes
 from bento.wire.names import DomainName, LabelName
 from tests.crash.invariants import eventually
@@ -492,20 +493,38 @@ def test_none_is_made_without_room_or_again_and_again_where_it_fails(world: Worl
 
 def test_memory_that_is_needed_is_not_taken_by_one_that_is_just_being_made(world: World) -> None:
     async def story() -> None:
-        begun = asyncio.Event()
-
-        async def hang(_spec: MachineSpec) -> Machine:
-            begun.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        world.spares._hypervisor.launch = hang  # type: ignore[method-assign,assignment]
-        world.spares.expect(DomainName("a"))
-        looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
-        await begun.wait()
+        looking = await being_made(world)
+        assert world.spares.taken() == SPARE
         await world.spares.drop_all()
         await looking
-        assert world.bases() == []
+        assert (world.bases(), world.spares.taken()) == ([], 0)
         assert list(world.spares._places.machines.iterdir()) == []
 
     asyncio.run(story())
+
+
+def test_one_that_is_being_made_makes_way_for_a_disposable_that_is_asked_for(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("b"))
+        looking = await being_made(world)
+        assert world.spares.claim(world.record("a")) is None
+        assert await looking == SETTLE_SECONDS
+        assert world.bases() == [], "nor is another one begun"
+
+    asyncio.run(story())
+
+
+async def being_made(world: World) -> "asyncio.Task[float | None]":
+    """A look that makes a spare of `a`, which takes for ever."""
+    begun = asyncio.Event()
+
+    async def hang(_spec: MachineSpec) -> Machine:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world.spares._hypervisor.launch = hang  # type: ignore[method-assign,assignment]
+    world.spares.expect(DomainName("a"))
+    looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
+    await begun.wait()
+    return looking

@@ -122,8 +122,9 @@ class Spares:
         return list(self._waiting.values())
 
     def taken(self) -> int:
-        """Bytes of memory that spares take, about."""
-        return len(self._waiting) * SPARE
+        """Bytes of memory that spares take, about, with one that is being made."""
+        making = self._making is not None and not self._making.done()
+        return (len(self._waiting) + making) * SPARE
 
     def expect(self, base: DomainName) -> None:
         """A disposable of `base` goes on from its seed: see to a spare for the next, once there is quiet."""
@@ -132,11 +133,16 @@ class Spares:
     # How one is used.
 
     def claim(self, base: DomainRecord) -> tuple[UUID, int] | None:
-        """The uuid and slot of a spare, for a disposable that is made of `base` just now; nobody else gets them."""
+        """The uuid and slot of a spare, for a disposable that is made of `base` just now; nobody else gets them.
+
+        Whether there is one or not, none is being made while that disposable starts.
+        """
+        self._disturbed = self._clock()
+        if self._making:
+            self._making.cancel()
         for spare in self._waiting.values():
             if spare.base == base.name and not spare.claimed:
                 spare.claimed = True
-                self._disturbed = self._clock()  # that one starts next, and the one after it can wait
                 return spare.spec.uuid, spare.spec.slot
         return None
 
@@ -173,16 +179,15 @@ class Spares:
         for spare in self.waiting():
             if reason := self._fault(spare, bases):
                 await self._drop(spare, reason)
-        if any(record.run and record.run.phase is Phase.STARTING for record in self._inventory):
-            return None  # there is news when that is over
-        if (left := self._disturbed + SETTLE_SECONDS - now) > 0:
-            return left
         for base in bases:
             if len(self._waiting) < MOST and not any(s.base == base.name and not s.claimed for s in self.waiting()):
+                if left := self._until_quiet():
+                    return left
                 self._making = asyncio.create_task(self._try(base))
                 await asyncio.wait({self._making})
-                if not self._making.cancelled():
-                    self._making.result()
+                if self._making.cancelled():
+                    return SETTLE_SECONDS
+                self._making.result()
         return min((used + IDLE_SECONDS - now for used in self._used.values()), default=None)
 
     async def drop_all(self) -> None:
@@ -197,6 +202,12 @@ class Spares:
         await self.drop_all()
         if self._ending:
             await asyncio.wait(self._ending.values())
+
+    def _until_quiet(self) -> float:
+        """Seconds; 0.0 when nobody starts, and no disposable did or was about to a moment ago."""
+        if any(record.run and record.run.phase is Phase.STARTING for record in self._inventory):
+            return SETTLE_SECONDS
+        return max(0.0, self._disturbed + SETTLE_SECONDS - self._clock())
 
     def _bases(self) -> list[DomainRecord]:
         """Those whose next disposable is to find a spare, used last first."""
