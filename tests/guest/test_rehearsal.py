@@ -8,7 +8,7 @@ import pytest
 
 from bento.guest.agent import Agent
 from bento.guest.loop import Loop
-from bento.guest.place import Loopback
+from bento.guest.place import PRIVATE_AWAITED, Domain, Loopback
 from bento.guest.rehearsal import NOBODY, play, use_the_time
 from bento.wire.rpc import Identity
 
@@ -67,3 +67,18 @@ def test_a_machine_that_was_greeted_has_no_time_for_a_rehearsal(
     agent.hear(b"\0")
     use_the_time(agent)
     assert len(played) == 1
+
+
+def test_a_rehearsal_does_not_take_the_volume_that_waits_for_the_domain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A seed of AppVMs that is saved late, or a copy that is greeted late, rehearses when it has let go of its volume.
+    taken: list[str] = []
+    monkeypatch.setattr("bento.guest.identity.adopt", lambda _identity, _run: None)
+    monkeypatch.setattr(Domain, "mind_private", lambda domain, *_words: taken.append(domain.run))
+    (tmp_path / PRIVATE_AWAITED).touch()
+    identity = Identity(NOBODY, "AppVM", bytes(32), 0)
+    Domain(str(tmp_path / "rehearsal")).adopt(identity)
+    assert taken == []
+    Domain(str(tmp_path)).adopt(identity)
+    assert taken == [str(tmp_path)]

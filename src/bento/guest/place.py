@@ -20,8 +20,8 @@ SETTINGS = ("/run/qubes/rpc-config", "/usr/local/etc/qubes/rpc-config", "/etc/qu
 
 RUN = "/run/bento"
 
-PRIVATE_AWAITED = RUN + "/private-device"
-"""Exists in a machine whose private volume is not mounted yet (`boot/take-private`)."""
+PRIVATE_AWAITED = "private-device"
+"""In `Place.run`, of a machine whose private volume is not mounted yet (`boot/take-private`); never of a rehearsal."""
 
 TAKE_PRIVATE = "/usr/lib/bento/take-private"
 
@@ -129,7 +129,7 @@ class Domain(Place):
         from bento.guest.identity import adopt
 
         adopt(identity, self.run)
-        if os.path.exists(PRIVATE_AWAITED):
+        if os.path.exists(f"{self.run}/{PRIVATE_AWAITED}"):
             self.mind_private()
 
     def settle(self, identity: Identity) -> None:
