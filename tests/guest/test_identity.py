@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from uuid import RFC_4122, UUID
 
@@ -55,6 +56,16 @@ def test_a_file_in_memory_is_changed_where_it_is(tmp_path: Path) -> None:
     rewrite(str(path), lambda hosts: with_own_name(hosts, "work"))
     assert path.read_text() == HOSTS + f"{OWN_ADDRESS}\twork\n"
     assert path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("change", [replace, rewrite])
+def test_a_file_of_any_size_and_coding_keeps_its_other_lines(
+    tmp_path: Path, change: Callable[[str, Callable[[str], str]], None]
+) -> None:
+    path, blocked = tmp_path / "hosts", b"0.0.0.0\ttracker.example\n" * 5000 + b"# Caf\xe9\n"
+    path.write_bytes(blocked)
+    change(str(path), lambda hosts: with_own_name(hosts, "work"))
+    assert path.read_bytes() == blocked + f"{OWN_ADDRESS}\twork\n".encode()
 
 
 def test_a_change_that_fails_leaves_the_file(tmp_path: Path) -> None:

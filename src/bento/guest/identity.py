@@ -29,8 +29,8 @@ VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 OWN_ADDRESS = "127.0.1.1"
 
-SMALL = 1 << 16
-"""Bytes of the largest file that is changed where it is."""
+KEPT = "surrogateescape"
+"""Bytes of a template's files that are no UTF-8 stay as they are."""
 
 
 def adopt(identity: Identity, run: str) -> None:
@@ -88,22 +88,23 @@ def with_own_name(hosts: str, name: str) -> str:
 def replace(path: str, change: Callable[[str], str]) -> None:
     """Change a text file as a whole: a machine that is killed has the old one or the new one."""
     try:
-        with open(path) as file:
+        with open(path, errors=KEPT) as file:
             old = file.read()
     except FileNotFoundError:
         old = ""
     new = change(old)
     if new != old:
-        with open(path + ".new", "w") as file:
+        with open(path + ".new", "w", errors=KEPT) as file:
             file.write(new)
         os.replace(path + ".new", path)
 
 
 def rewrite(path: str, change: Callable[[str], str]) -> None:
-    """Change a text file of at most `SMALL` bytes where it is."""
+    """Change a text file where it is."""
     file = os.open(path, os.O_RDWR)
     try:
-        new = change(os.pread(file, SMALL, 0).decode()).encode()
+        old = os.pread(file, os.fstat(file).st_size, 0)
+        new = change(old.decode(errors=KEPT)).encode(errors=KEPT)
         os.ftruncate(file, os.pwrite(file, new, 0))
     finally:
         os.close(file)
