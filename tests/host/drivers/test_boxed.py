@@ -6,11 +6,13 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
+from bento.host.drivers import boxed
 from bento.host.drivers.boxed import MAX_SAID, Box, Mark, Said, find_boxes, kill_boxes, read_mark, spawn
 from bento.host.model.errors import Unavailable
 
@@ -133,6 +135,17 @@ def test_a_machine_whose_box_is_killed_while_we_look_is_found_all_the_same(monke
         monkeypatch.setattr(os, "pidfd_open", kill_and_hold)
         with asyncio.Runner() as runner:
             assert runner.run(only_machine(uuid, box.pid))
+
+
+def test_a_process_that_moves_without_end_keeps_nobody_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    uuid, parents = uuid4(), count(1)
+
+    def look(pid: int, _home: str, _owners: object) -> boxed._Process:
+        return boxed._Process(pid, next(parents), inner=True, mark=uuid)
+
+    monkeypatch.setattr(boxed, "_look", look)
+    monkeypatch.setattr(boxed, "_pids", lambda: iter([os.getpid()]))
+    assert boxes() == []
 
 
 def box_around(box: Box) -> int:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 MAX_SAID = 64 << 10
 """Bytes that are kept of what a machine's processes print."""
 
+LOOKS = 8
+"""In a row for boxes, at most: who has taken one over could have its processes move without end."""
+
 BACKLOG = 8
 """Connections to a machine's socket that may wait; it takes one at a time."""
 
@@ -259,9 +262,12 @@ class _Process:
 
 
 def _find_boxes(home: str, owners: Container[int]) -> list[Box]:
-    # A machine whose box ends while we look gets another parent, and would be in neither of the groups: look again.
-    while (boxes := _hold(_groups(home, owners), home, owners)) is None:
-        pass
+    boxes: list[Box] = []
+    for _ in range(LOOKS):
+        boxes, moved = _hold(_groups(home, owners), home, owners)
+        # A machine whose box ends while we look gets another parent, and would be in neither of the groups: look again.
+        if not moved:
+            break
     return boxes
 
 
@@ -277,8 +283,8 @@ def _groups(home: str, owners: Container[int]) -> list[list[_Process]]:
     ]
 
 
-def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int]) -> list[Box] | None:
-    """The groups, held for good; without what has ended. None if one of the processes is not where it was seen."""
+def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int]) -> tuple[list[Box], bool]:
+    """The groups, held for good; without what has ended, or is not where it was seen, and whether anything is not."""
     boxes: list[Box] = []
     moved = False
     for group in groups:
@@ -295,7 +301,7 @@ def _hold(groups: Iterable[Sequence[_Process]], home: str, owners: Container[int
         uuid = group[0].mark
         if held and uuid:
             boxes.append(Box(uuid, next((each.pid for each in group if each.inner), None), held))
-    return None if moved else boxes
+    return boxes, moved
 
 
 def _pids() -> Iterator[int]:
