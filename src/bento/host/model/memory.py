@@ -19,7 +19,7 @@ BOOTED = 256 * MIB
 FORKED = 108 * MIB
 """The same of one that was forked: it shares the rest with its seed (36 to 56 MiB at rest, 108 after work)."""
 
-SPARE = 56 * MIB
+SPARE = 80 * MIB
 """And what one takes that was forked ahead, and has rehearsed."""
 
 KEPT_LEAST, KEPT_MOST = 256 * MIB, 1024 * MIB
