@@ -514,6 +514,38 @@ def test_one_that_is_being_made_makes_way_for_a_disposable_that_is_asked_for(wor
     asyncio.run(story())
 
 
+def test_one_that_makes_way_is_ended_whole_however_many_are_asked_for(world: World) -> None:
+    async def story() -> None:
+        begun, undoing, found = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        ending: list[str] = []
+
+        async def launch(_spec: MachineSpec) -> Machine:
+            try:
+                begun.set()
+                await asyncio.Event().wait()
+                raise AssertionError
+            finally:
+                ending.append("its box is looked for")
+                undoing.set()
+                await found.wait()
+                ending.append("it is killed")
+
+        world.spares._hypervisor.launch = launch  # type: ignore[method-assign,assignment]
+        world.spares.expect(DomainName("a"))
+        looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
+        await begun.wait()
+        world.spares.claim(world.record("a"))
+        await undoing.wait()
+        world.spares.claim(world.record("a"))
+        dropping = asyncio.create_task(world.spares.drop_all())
+        await asyncio.sleep(0)  # which tells it, too
+        found.set()
+        await asyncio.gather(looking, dropping)
+        assert ending == ["its box is looked for", "it is killed"]
+
+    asyncio.run(story())
+
+
 async def being_made(world: World) -> "asyncio.Task[float | None]":
     """A look that makes a spare of `a`, which takes for ever."""
     begun = asyncio.Event()

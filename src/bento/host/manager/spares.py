@@ -138,8 +138,7 @@ class Spares:
         Whether there is one or not, none is being made while that disposable starts.
         """
         self._disturbed = self._clock()
-        if self._making:
-            self._making.cancel()
+        self._make_way()
         for spare in self._waiting.values():
             if spare.base == base.name and not spare.claimed:
                 spare.claimed = True
@@ -193,7 +192,7 @@ class Spares:
     async def drop_all(self) -> None:
         """Give back all that they take, also one that is being made; on return it is the host's again."""
         if self._making and not self._making.done():
-            self._making.cancel()
+            self._make_way()
             await asyncio.wait({self._making})
         await asyncio.gather(*(self._drop(spare, "its memory is needed") for spare in self.waiting()))
 
@@ -202,6 +201,11 @@ class Spares:
         await self.drop_all()
         if self._ending:
             await asyncio.wait(self._ending.values())
+
+    def _make_way(self) -> None:
+        """Have the one that is being made ended. Told once: told again it would leave what it is just ending."""
+        if self._making and not self._making.cancelling():
+            self._making.cancel()
 
     def _until_quiet(self) -> float:
         """Seconds; 0.0 when nobody starts, and no disposable did or was about to a moment ago."""
