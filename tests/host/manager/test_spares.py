@@ -24,7 +24,7 @@ from bento.host.manager.spares import IDLE_SECONDS, LOOKS, MOST, SETTLE_SECONDS,
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
-from bento.host.model.machine import Accelerator, MachineSpec, MachineUsage
+from bento.host.model.machine import Accelerator, DiskUsage, MachineSpec, MachineUsage
 from bento.host.model.memory import SPARE
 from bento.wire import home as homes
 from bento.wire.names import DomainName, LabelName
@@ -211,9 +211,11 @@ def test_one_that_a_killed_manager_leaves_is_ended(based: Home) -> None:
 
 @dataclass
 class Machine:
-    """Its guest is busy for as many looks."""
+    """Its guest is busy for as many looks, and has filled as much of its memory and of its volumes."""
 
     busy: int = 0
+    memory: int = 0
+    volumes: int = 0
     looks: int = 0
     story: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -226,7 +228,10 @@ class Machine:
 
     async def usage(self) -> MachineUsage:
         self.looks += 1
-        return MachineUsage(resident_bytes=0, cpu_ns=min(self.looks, self.busy) * 10**9)
+        return MachineUsage(resident_bytes=self.memory, cpu_ns=min(self.looks, self.busy) * 10**9)
+
+    async def disk_usage(self) -> DiskUsage:
+        return DiskUsage(written_bytes=0, scratch_bytes=self.volumes)
 
     async def kill(self) -> None:
         self.ended.set()
@@ -240,7 +245,7 @@ class World:
 
     def __init__(self, store: SqliteStore, path: Path, accelerator: Accelerator = Accelerator.TCG) -> None:
         self.now, self.room, self.made = 1000.0, True, list[Machine]()
-        self.stale, self.fails, self.busy = set[str](), False, 0
+        self.stale, self.fails, self.busy, self.memory, self.volumes = set[str](), False, 0, 0, 0
         self.inventory = Inventory(store)
         for slot, name in enumerate(("a", "b", "c", "d"), start=1):
             domain = Domain(uuid5(UUID(int=1), name), DomainName(name), DomainClass.APP, LabelName("red"), None)
@@ -275,7 +280,7 @@ class World:
     async def launch(self, _spec: MachineSpec) -> Machine:
         if self.fails:
             raise Unavailable("no")
-        self.made.append(Machine(self.busy))
+        self.made.append(Machine(self.busy, self.memory, self.volumes))
         return self.made[-1]
 
     async def look(self, *, later: float = 0.0) -> float | None:
@@ -301,7 +306,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bento.host.manager.spares.LOOK_SECONDS", 0.001)
 
 
-@pytest.mark.parametrize(("busy", "looks"), [(0, 2), (5, 6), (1000, 1 + LOOKS)])
+@pytest.mark.parametrize(("busy", "looks"), [(0, 3), (5, 7), (1000, 2 + LOOKS)])
 def test_its_guest_rehearses_until_it_rests_and_is_stopped(world: World, busy: int, looks: int) -> None:
     async def story() -> None:
         world.busy = busy
@@ -499,6 +504,19 @@ def test_memory_that_is_needed_is_not_taken_by_one_that_is_just_being_made(world
         await looking
         assert (world.bases(), world.spares.taken()) == ([], 0)
         assert list(world.spares._places.machines.iterdir()) == []
+
+    asyncio.run(story())
+
+
+def test_what_a_template_filled_in_the_rehearsal_counts_as_taken(world: World) -> None:
+    async def story() -> None:
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.spares.taken() == SPARE, "at least"
+        world.memory, world.volumes = 2 * SPARE, 5 * SPARE
+        world.spares.expect(DomainName("b"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.spares.taken() == 8 * SPARE
 
     asyncio.run(story())
 

@@ -66,12 +66,12 @@ RESTS = 0.2
 
 @dataclass(slots=True)
 class Spare:
-    """`made`: seconds of the monotonic clock. `lent`: its slot, until a domain's record has that, or nobody."""
+    """`takes`: bytes of memory, as measured. `lent`: its slot, until a domain's record has that, or nobody."""
 
     seed: Seed
     spec: MachineSpec
     machine: Machine
-    made: float
+    takes: int
     lent: ExitStack
     claimed: bool = False
     """A disposable has its uuid."""
@@ -124,7 +124,7 @@ class Spares:
     def taken(self) -> int:
         """Bytes of memory that spares take, about, with one that is being made."""
         making = self._making is not None and not self._making.done()
-        return (len(self._waiting) + making) * SPARE
+        return sum(spare.takes for spare in self._waiting.values()) + making * SPARE
 
     def expect(self, base: DomainName) -> None:
         """A disposable of `base` goes on from its seed: see to a spare for the next, once there is quiet."""
@@ -253,7 +253,9 @@ class Spares:
             undo.push_async_callback(machine.kill)
             if self._hypervisor.accelerator is Accelerator.TCG:
                 await _let_rehearse(machine)
-            spare = self._waiting[domain.uuid] = Spare(seed, spec, machine, self._clock(), lent.pop_all())
+            # A template's own programs may have filled its memory meanwhile, and its volumes, which lie in memory.
+            takes = max(SPARE, (await machine.usage()).memory_bytes + (await machine.disk_usage()).scratch_bytes)
+            spare = self._waiting[domain.uuid] = Spare(seed, spec, machine, takes, lent.pop_all())
             undo.pop_all()
         spare.watch = asyncio.create_task(self._watch(spare))
         log.info("machine %s waits for a disposable of %s", domain.uuid, base.name)
