@@ -411,6 +411,26 @@ def test_a_spare_whose_seed_is_another_by_now_is_replaced(world: World) -> None:
     asyncio.run(story())
 
 
+def test_who_had_some_started_at_once_finds_as_many_the_next_time(world: World) -> None:
+    async def story() -> None:
+        for number in range(2):
+            name, label = DomainName(f"disp{number}"), LabelName("red")
+            domain = Domain(uuid5(UUID(int=2), name), name, DomainClass.DISPOSABLE, label, DomainName("a"))
+            world.inventory.put(DomainRecord(domain, slot=10 + number, properties={}, run=Run(Phase.STARTING, 1, 0.0)))
+        world.spares.expect(DomainName("a"))
+        for number in range(2):
+            world.inventory.drop(DomainName(f"disp{number}"))
+        world.now += 1
+        world.spares.expect(DomainName("b"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["b", "a", "a"], "one of each comes first"
+        assert world.spares.claim(world.record("a"))
+        assert world.spares.claim(world.record("a"))
+        assert world.spares.claim(world.record("a")) is None
+
+    asyncio.run(story())
+
+
 def test_there_are_so_many_and_no_more(world: World) -> None:
     async def story() -> None:
         for name in "abcd":

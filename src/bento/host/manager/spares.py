@@ -20,7 +20,8 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
@@ -44,7 +45,7 @@ from bento.wire.names import DomainName
 log = logging.getLogger(__name__)
 
 MOST = 3
-"""Spares at any time: each takes some memory, and a person seldom uses more templates for disposables at once."""
+"""Spares at any time: each takes some memory, and a person seldom wants more disposables at once."""
 
 IDLE_SECONDS = 600.0
 """After the last disposable of its template a spare is given back: the next one takes some tenths of a second more."""
@@ -82,6 +83,14 @@ class Spare:
         return self.seed.base
 
 
+@dataclass(slots=True)
+class Use:
+    """Of a base's seed by disposables. `together`: as many of them as were ever asked for at once, lately."""
+
+    last: float = 0.0
+    together: int = 1
+
+
 class Spares:
     def __init__(
         self,
@@ -109,8 +118,8 @@ class Spares:
         self._waiting: dict[UUID, Spare] = {}
         self._ending: dict[UUID, asyncio.Task[None]] = {}
         self._making: asyncio.Task[None] | None = None
-        self._used: dict[UUID, float] = {}
-        """When a disposable last went on from a seed, by its base."""
+        self._used: dict[UUID, Use] = {}
+        """By base."""
         self._disturbed = float("-inf")
         """When any last did, or was about to."""
 
@@ -127,8 +136,13 @@ class Spares:
         return sum(spare.takes for spare in self._waiting.values()) + making * SPARE
 
     def expect(self, base: DomainName) -> None:
-        """A disposable of `base` goes on from its seed: see to a spare for the next, once there is quiet."""
-        self._used[self._inventory.get(base).domain.uuid] = self._disturbed = self._clock()
+        """A disposable of `base`, which starts, went on from its seed: see to a spare for the next, once it is quiet.
+
+        For the next ones, where others start beside it: who wants some at once will want as many again.
+        """
+        use = self._used.setdefault(self._inventory.get(base).domain.uuid, Use())
+        use.last = self._disturbed = self._clock()
+        use.together = max(use.together, sum(1 for record in self._starting() if record.domain.template == base))
 
     # How one is used.
 
@@ -172,22 +186,23 @@ class Spares:
     async def look(self) -> float | None:
         """Seconds until the next look, if that is not only when something happens."""
         now = self._clock()
-        for uuid in [uuid for uuid, used in self._used.items() if now - used >= IDLE_SECONDS]:
+        for uuid in [uuid for uuid, use in self._used.items() if now - use.last >= IDLE_SECONDS]:
             del self._used[uuid]
         bases = self._bases()
         for spare in self.waiting():
             if reason := self._fault(spare, bases):
                 await self._drop(spare, reason)
-        for base in bases:
-            if len(self._waiting) < MOST and not any(s.base == base.name and not s.claimed for s in self.waiting()):
-                if left := self._until_quiet():
-                    return left
-                self._making = asyncio.create_task(self._try(base))
-                await asyncio.wait({self._making})
-                if self._making.cancelled():
-                    return SETTLE_SECONDS
-                self._making.result()
-        return min((used + IDLE_SECONDS - now for used in self._used.values()), default=None)
+        for base in self._missing(bases):
+            if base.domain.uuid not in self._used:
+                continue  # the one before could not be made
+            if left := self._until_quiet():
+                return left
+            self._making = asyncio.create_task(self._try(base))
+            await asyncio.wait({self._making})
+            if self._making.cancelled():
+                return SETTLE_SECONDS
+            self._making.result()
+        return min((use.last + IDLE_SECONDS - now for use in self._used.values()), default=None)
 
     async def drop_all(self) -> None:
         """Give back all that they take, also one that is being made; on return it is the host's again."""
@@ -209,14 +224,28 @@ class Spares:
 
     def _until_quiet(self) -> float:
         """Seconds; 0.0 when nobody starts, and no disposable did or was about to a moment ago."""
-        if any(record.run and record.run.phase is Phase.STARTING for record in self._inventory):
+        if any(self._starting()):
             return SETTLE_SECONDS
         return max(0.0, self._disturbed + SETTLE_SECONDS - self._clock())
+
+    def _starting(self) -> Iterator[DomainRecord]:
+        return (record for record in self._inventory if record.run and record.run.phase is Phase.STARTING)
+
+    def _missing(self, bases: list[DomainRecord]) -> list[DomainRecord]:
+        """Of which bases a spare is to be made: first one of each, used last first, then what else they have used."""
+        unclaimed = Counter(spare.base for spare in self.waiting() if not spare.claimed)
+        wanted = [
+            base
+            for number in range(MOST)
+            for base in bases
+            if unclaimed[base.name] <= number < self._used[base.domain.uuid].together
+        ]
+        return wanted[: MOST - len(self._waiting)]
 
     def _bases(self) -> list[DomainRecord]:
         """Those whose next disposable is to find a spare, used last first."""
         used = [record for record in self._inventory if record.domain.uuid in self._used and makes_disposables(record)]
-        return sorted((base for base in used if not base.run), key=lambda base: -self._used[base.domain.uuid])
+        return sorted((base for base in used if not base.run), key=lambda base: -self._used[base.domain.uuid].last)
 
     def _fault(self, spare: Spare, bases: list[DomainRecord]) -> str:
         """Why it is not wanted any more; empty if it is."""
