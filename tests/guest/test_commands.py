@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bento.guest.commands.qrexec_client_vm import Options
+from bento.wire.rpc import Stream
 from tests.guest.harness import PATIENCE
 from tests.guest.pair import Pair, ended, pair
 
@@ -72,6 +74,22 @@ def test_a_command_line_that_names_no_command_is_told_how_it_goes(two: Pair, wor
 
 
 # qrexec-client-vm.
+
+
+@pytest.mark.parametrize(
+    ("words", "stripped"),
+    [
+        (["work", "test.Service"], True),
+        (["work", "test.Service", "program"], False),
+        (["--use-stdin-socket", "work", "test.Service"], False),
+        (["--use-stdin-socket", "-t", "work", "test.Service"], True),
+    ],
+)
+def test_what_a_terminal_does_not_show_is_not_stripped(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], stripped: bool
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda _number: True)
+    assert Options(words).filtered == {Stream.STDOUT: stripped, Stream.STDERR: True}
 
 
 def test_a_reader_sees_the_end_of_output_while_the_call_goes_on(two: Pair) -> None:

@@ -75,8 +75,9 @@ class Options:
         self.target, self.service, *self.program = self.rest
         if self.program and self.one_socket:
             raise ValueError("no program has the socket")
-        # What goes to a local program is for no terminal.
-        self.filtered = {Stream.STDOUT: not self.program and os.isatty(1), Stream.STDERR: os.isatty(2), **filtered}
+        # What goes to a local program, or into a socket, is for no terminal.
+        shown = not self.program and not self.one_socket and os.isatty(1)
+        self.filtered = {Stream.STDOUT: shown, Stream.STDERR: os.isatty(2), **filtered}
 
     def _named(self) -> Iterator[tuple[str, str]]:
         """Each option and its value; `rest` is what follows them."""
