@@ -2,7 +2,8 @@
 
 Most of what a start from a seed takes on this side depends on no name: the box, QEMU, its volumes, loading the seed. So
 for each disposable template that was used lately that is done in advance, by the same steps as in any start
-(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. It has its own uuid and host
+(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. Where some were started at once
+there are as many for the next time. Each has its own uuid and host
 user, and nothing of any disposable is in it.
 
 Where the processor is emulated the guest runs for a moment before that. Nobody can speak to it yet, so its agent does
@@ -85,7 +86,7 @@ class Spare:
 
 @dataclass(slots=True)
 class Use:
-    """Of a base's seed by disposables. `together`: as many of them as were ever asked for at once, lately."""
+    """Of a base's seed by disposables. `last`: seconds of the clock. `together`: the most that started at once."""
 
     last: float = 0.0
     together: int = 1
