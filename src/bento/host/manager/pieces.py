@@ -54,7 +54,7 @@ from bento.wire.rpc import ExitCode
 
 @dataclass(frozen=True, slots=True)
 class Drivers:
-    """What the manager works with: the ports' drivers, and two things that only the machine's side knows."""
+    """What the manager works with: the ports' drivers, and what only the machine's side knows."""
 
     store: Store
     storage: Storage
