@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bento.guest import rehearsal
 from bento.guest.agent import Agent
 from bento.guest.loop import Loop
 from bento.guest.place import PRIVATE_AWAITED, Domain, Loopback
-from bento.guest.rehearsal import NOBODY, play, use_the_time
+from bento.guest.rehearsal import NOBODY, PROGRAM, play, use_the_time
 from bento.wire.rpc import Identity
+from bento.wire.vmexec import encode_command
 
 
 class Stage(Loopback):
@@ -36,11 +38,18 @@ def stage(tmp_path: Path) -> Stage:
 def test_a_rehearsal_goes_from_the_greeting_to_the_end_of_a_call(stage: Stage, tmp_path: Path) -> None:
     served, services = tmp_path / "served", tmp_path / "etc/qubes-rpc"
     services.mkdir(parents=True)
-    (services / "qubes.VMExec+true").write_text(f"#!/bin/sh\necho done >{served}\n")
-    (services / "qubes.VMExec+true").chmod(0o755)
+    service = services / f"qubes.VMExec+{encode_command([PROGRAM])}"
+    service.write_text(f"#!/bin/sh\necho done >{served}\n")
+    service.chmod(0o755)
     play(stage)
     assert stage.became == stage.settled == [NOBODY]
     assert served.read_text() == "done\n"
+
+
+def test_a_rehearsal_runs_nothing_but_what_the_template_has() -> None:
+    its = rehearsal.stage()
+    assert (its.services, its.settings) == (("/etc/qubes-rpc",), ("/etc/qubes/rpc-config",))
+    assert os.path.isabs(PROGRAM)
 
 
 def test_a_rehearsal_leaves_nothing_behind_and_can_be_repeated(stage: Stage) -> None:
@@ -64,7 +73,7 @@ def test_a_machine_that_was_greeted_has_no_time_for_a_rehearsal(
 ) -> None:
     played: list[object] = []
     monkeypatch.setattr("bento.guest.rehearsal.play", played.append)
-    monkeypatch.setattr("bento.guest.rehearsal.Domain", lambda run: run)
+    monkeypatch.setattr("bento.guest.rehearsal.stage", lambda: None)
     agent = Agent(Loop(), stage)
     use_the_time(agent)
     assert len(played) == 1

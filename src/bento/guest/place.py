@@ -104,8 +104,8 @@ class Place(ABC):
 
 
 class Domain(Place):
-    services = SERVICES
-    settings = SETTINGS
+    services: tuple[str, ...] = SERVICES
+    settings: tuple[str, ...] = SETTINGS
 
     def __init__(self, run: str = RUN) -> None:
         self.run = run

@@ -18,18 +18,22 @@ from functools import partial
 import bento.guest.served  # noqa: F401  # a copy has it loaded
 from bento.guest.agent import Agent
 from bento.guest.loop import READ, Loop
-from bento.guest.place import RUN, Domain, Place
+from bento.guest.place import RUN, SERVICES, SETTINGS, Domain, Place
 from bento.guest.port import Port
 from bento.guest.spawn import VMEXEC
 from bento.wire.channel import NONCE_SIZE, AnswerHunter, greeting, seal_of
 from bento.wire.frames import FrameReader, encode_frame
 from bento.wire.layout import Message
-from bento.wire.names import ADMIN, DomainName, ServiceArgument, ServiceName, TargetName
+from bento.wire.names import ADMIN, DomainName, ServiceName, TargetName
 from bento.wire.rpc import FROM_GUEST, Eof, Exit, Identity, Ready, Serve, Stream
+from bento.wire.vmexec import encode_command
 
 STAGE = RUN + "/rehearsal"
 
 NOBODY = DomainName("seed")
+
+PROGRAM = b"/bin/true"
+"""By its whole name: a person may have another `true`."""
 
 TIMES = 3
 """The first brings into memory what it takes, the later ones find it there, as a copy does."""
@@ -47,7 +51,7 @@ def rehearse(loop: Loop, place: Domain, agent: Agent) -> None:
     place.account("")
     os.sync()
     for _ in range(TIMES):
-        play(Domain(STAGE))
+        play(stage())
     # Nobody looks through these objects again: to look at one is to write to it, and its page is the copy's own then.
     gc.collect()
     gc.freeze()
@@ -58,7 +62,14 @@ def rehearse(loop: Loop, place: Domain, agent: Agent) -> None:
 def use_the_time(agent: Agent) -> None:
     """A copy that nobody greets waits to be needed: what it does once more has run on its own processor then."""
     if agent.is_new:
-        play(Domain(STAGE))
+        play(stage())
+
+
+def stage() -> Domain:
+    """Without what others than the template's maker put up: that waits until this machine is somebody."""
+    made = Domain(STAGE)
+    made.services, made.settings = SERVICES[-1:], SETTINGS[-1:]
+    return made
 
 
 def play(stage: Place) -> None:
@@ -106,7 +117,7 @@ class Prompter:
         for tag, payload in self._reader.feed(data):
             match FROM_GUEST.decode(tag, payload):
                 case Ready():
-                    call = Serve(0, ServiceName(VMEXEC), ServiceArgument("true"), ADMIN, TargetName(""), "", 0, 0)
+                    call = Serve(0, ServiceName(VMEXEC), encode_command([PROGRAM]), ADMIN, TargetName(""), "", 0, 0)
                     self._line.sendall(self._frames(call, Eof(0, Stream.STDIN)))
                 case Exit():
                     self._loop.forget(self._line.fileno())
