@@ -1,5 +1,9 @@
 """Events: what is told, and in which order."""
 
+import asyncio
+
+import pytest
+
 from bento.host.manager.events import MAX_BEHIND, Events
 from bento.wire.admin import Event, Fault
 from tests.host.manager.home import Home
@@ -92,3 +96,21 @@ def test_a_listener_that_falls_too_far_behind_is_dropped_and_the_others_are_not(
         assert slow.qsize() == MAX_BEHIND + 1
         heard = [slow.get_nowait() for _ in range(MAX_BEHIND + 1)]
     assert heard[-2:] == [Event("work", f"property-set:{MAX_BEHIND - 1}"), None]
+
+
+def test_who_attends_can_be_ended_at_the_very_moment_that_there_is_news() -> None:
+    async def story() -> None:
+        events, looked = Events(), asyncio.Event()
+
+        async def look() -> float:
+            looked.set()
+            return 1000.0
+
+        attending = asyncio.create_task(events.attend(look, "looking"))
+        await looked.wait()
+        events.tell("work", "domain-start")
+        attending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attending
+
+    asyncio.run(story())

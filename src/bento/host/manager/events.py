@@ -51,8 +51,9 @@ class Events:
                     except Exception:
                         log.exception("%s failed", doing)
                     try:
-                        if await asyncio.wait_for(news.get(), patience) is None:
-                            break
+                        async with asyncio.timeout(patience):  # wait_for takes no cancellation that comes with news
+                            if await news.get() is None:
+                                break
                     except TimeoutError:
                         continue
                     await asyncio.sleep(BURST_SECONDS)
