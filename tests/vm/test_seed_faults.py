@@ -119,6 +119,18 @@ def test_a_manager_killed_while_a_seed_boots_leaves_nothing_and_the_next_one_mak
     works(farm)
 
 
+def test_a_manager_stopped_while_a_seed_boots_ends_it_and_itself(farm: Boxes) -> None:
+    before = set(farm.machine_pids())
+    farm.ask("admin.vm.property.Set", "farm", "memory", "409")
+    new_machine(farm, before)
+    farm.do("manager", "stop")
+    wait_until(lambda: set(farm.machine_pids()) <= before, "the end of the machine that was to be a seed")
+    farm.do("ls")
+    with farm.events() as events:
+        events.until("seed-made", "farm")
+    works(farm)
+
+
 def test_a_machine_killed_while_it_becomes_a_seed_becomes_none(farm: Boxes) -> None:
     before = set(farm.machine_pids())
     farm.ask("admin.vm.property.Set", "farm", "memory", "411")

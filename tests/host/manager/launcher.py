@@ -3,6 +3,7 @@
 Composed as `bento.host.manager.__main__` does it, with other drivers; what tests want to go wrong goes wrong here:
 
 - a domain whose name begins with `mute` never answers: its machine is stopped as soon as it runs;
+- `BENTO_TEST_MUTE`: beginnings of other names for which that is so; machines that become seeds are called `seed`;
 - one whose name begins with `stillborn` loses its machine as soon as it runs;
 - one whose name begins with `barren` loses it when it goes on from a saved one;
 - one whose name begins with `deaf` never hears that it is to shut down;
@@ -71,7 +72,7 @@ PACK_SCRIPT = '#!/bin/sh\n[ -e "$HOME/no-pack" ] && exit 3\nexec dd if="$HOME/ro
 
 
 class PretendedMachines(FakeHypervisor):
-    mute: tuple[str, ...] = ("mute",)
+    mute: tuple[str, ...] = ("mute", *os.environ.get("BENTO_TEST_MUTE", "").split())
 
     @property
     def fingerprint(self) -> str:

@@ -384,6 +384,16 @@ def test_a_disk_that_fills_up_while_a_seed_is_made_costs_the_seed_only(based: Ho
     assert went_on(based, disposable(based))
 
 
+def test_a_manager_that_is_stopped_while_it_makes_a_seed_ends(home: Home) -> None:
+    home.start_manager(BENTO_TEST_MUTE="seed")
+    home.build()
+    home.create("base")
+    home.ask("admin.vm.property.Set", "base", "template_for_dispvms", "True")
+    eventually(lambda: home.machine_pids() != [])
+    home.stop_manager()
+    assert home.machine_pids() == []
+
+
 def bases(home: Home) -> list[str]:
     return sorted(str(row["base"]) for row in seeds(home))
 
