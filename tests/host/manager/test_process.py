@@ -13,6 +13,8 @@ import pytest
 
 from tests.host.manager.home import Home, end_process, new_home
 
+pytestmark = pytest.mark.slow  # managers and machines, started and ended in each
+
 
 def test_a_second_manager_of_a_home_is_content_with_the_first(served: Home) -> None:
     second, ready = served.begin_manager()

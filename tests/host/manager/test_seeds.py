@@ -15,6 +15,8 @@ from bento.host.manager.seeds import TRIES
 from tests.crash.invariants import eventually
 from tests.host.manager.home import Failed, Home, Listener
 
+pytestmark = pytest.mark.slow  # managers and machines, started and ended in each
+
 
 @pytest.fixture
 def based(served: Home) -> Iterator[Home]:
@@ -248,7 +250,6 @@ def test_a_disposable_that_finds_no_memory_is_refused_and_its_seed_stays(based: 
     assert went_on(based, disposable(based))
 
 
-@pytest.mark.slow
 def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(based: Home) -> None:
     based.create("mute-one", "base", "DispVM")
     based.ask("admin.vm.property.Set", "mute-one", "qrexec_timeout", "1")
@@ -263,7 +264,6 @@ def test_a_seed_whose_disposables_do_not_answer_is_made_anew_but_not_for_ever(ba
     assert not went_on(based, name), "it boots"
 
 
-@pytest.mark.slow
 def test_a_seed_that_fails_several_at_once_has_failed_once(based: Home) -> None:
     mute = [f"mute-{number}" for number in range(TRIES)]
     for name in mute:
