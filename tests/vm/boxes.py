@@ -86,6 +86,7 @@ class Boxes(Home):
         """A command that goes on while others are given; `files` as `Popen` takes them."""
         argv = [sys.executable, "-m", "bento.cli", *words]
         # `Popen` cannot tell by its type that these are numbers of files.
+        # The type checker cannot choose an overload for keywords that are handed on.
         return subprocess.Popen(argv, env=self.environment(), cwd=self.path, **files)  # type: ignore[call-overload,no-any-return]
 
     def sh(self, domain: str, script: str, user: str = "user") -> str:

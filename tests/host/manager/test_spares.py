@@ -254,7 +254,7 @@ class World:
         stubs: Any = SimpleNamespace(
             prepare=self.prepare, launch=self.launch, version_for=lambda _: None, of_disposables=self.seed,
             holds=lambda seed, base: base.name not in self.stale, accelerator=accelerator,
-        )  # fmt: skip
+        )  # fmt: skip  # a list to be read across
         self.spares = Spares(
             inventory=self.inventory,
             places=Places.of(homes.Home(places, places, places, places)),
@@ -338,7 +338,7 @@ def test_one_that_ends_in_its_rehearsal_is_none(world: World) -> None:
 
         async def launch_one_that_fails(spec: MachineSpec) -> Machine:
             machine = await launch(spec)
-            machine.pause = fail  # type: ignore[method-assign]
+            machine.pause = fail  # type: ignore[method-assign]  # of this one only
             return machine
 
         stub = SimpleNamespace(launch=launch_one_that_fails, accelerator=Accelerator.TCG)
@@ -568,7 +568,7 @@ def test_one_that_makes_way_is_ended_whole_however_many_are_asked_for(world: Wor
                 await found.wait()
                 ending.append("it is killed")
 
-        world.spares._hypervisor.launch = launch  # type: ignore[method-assign,assignment]
+        world.spares._hypervisor.launch = launch  # type: ignore[method-assign,assignment]  # a pretended one
         world.spares.expect(DomainName("a"))
         looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
         await begun.wait()
@@ -593,7 +593,7 @@ async def being_made(world: World) -> "asyncio.Task[float | None]":
         await asyncio.Event().wait()
         raise AssertionError
 
-    world.spares._hypervisor.launch = hang  # type: ignore[method-assign,assignment]
+    world.spares._hypervisor.launch = hang  # type: ignore[method-assign,assignment]  # a pretended one
     world.spares.expect(DomainName("a"))
     looking = asyncio.create_task(world.look(later=SETTLE_SECONDS))
     await begun.wait()

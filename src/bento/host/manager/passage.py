@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import select
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from bento.host.manager.children import complaint, kill
+from bento.host.manager.hangups import hung_up
 from bento.host.model.errors import Unavailable
 from bento.wire.sealing import Failure
 
@@ -88,13 +88,9 @@ class Passage:
             self._its_end = -1
 
     async def _let_go(self) -> None:
-        """Returns when nobody has the machine's end of the pipe any more, nor we (poll(2): asked for or not)."""
-        while self._its_end >= 0:
-            look = select.poll()
-            look.register(self._its_end, 0)
-            if look.poll(0):
-                return
-            await asyncio.sleep(LOOK_SECONDS)
+        """Returns when nobody has the machine's end of the pipe any more, nor we."""
+        if self._its_end >= 0:
+            await hung_up(self._its_end)
 
     async def _ended(self) -> None:
         words = await complaint(self._process)

@@ -9,7 +9,6 @@ service that needs more of the host than /usr and three streams is not for here.
 import asyncio
 import logging
 import os
-import select
 import socket
 import stat
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import bento
 from bento.host.manager import legs
 from bento.host.manager.boxes import Argv, Box, Boxes
 from bento.host.manager.brokers import OnOver
+from bento.host.manager.hangups import hung_up
 from bento.host.manager.reports import Reports
 from bento.host.model.errors import Unavailable
 from bento.wire.contract import BROKEN
@@ -96,7 +96,7 @@ class Services:
 
         The leg's own end is kept open meanwhile, to see that; nothing is read from it.
         """
-        hang_up = asyncio.create_task(_hung_up(leg))
+        hang_up = asyncio.create_task(hung_up(leg))
         try:
             await asyncio.wait({box.ended, hang_up}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({box.ended}, timeout=END_SECONDS)
@@ -111,14 +111,3 @@ class Services:
             over(blame, sentence)
         elif sentence:
             self._reports.say(call.source, logging.WARNING, f"{call.service} for {call.source}: {sentence}")
-
-
-async def _hung_up(leg: socket.socket) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    with select.epoll() as hang_ups:
-        hang_ups.register(leg, 0)  # nothing but EPOLLHUP and EPOLLERR, which are always reported
-        loop.add_reader(hang_ups.fileno(), ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(hang_ups.fileno())

@@ -42,37 +42,31 @@ async def usage(manager: Manager, request: Request) -> Reply:
 
 async def _spare(spare: Spare) -> dict[str, object]:
     """A machine that is no domain yet: forked ahead for the next disposable of `base`."""
-    used = await spare.machine.usage()
-    disks = await _disks(spare.machine)
     return {
         "base": spare.base,
         "uuid": str(spare.machine.uuid),
         "pid": spare.machine.pid,
-        "resident_bytes": used.resident_bytes,
-        "proportional_bytes": used.proportional_bytes,
-        "shared_bytes": used.shared_bytes,
-        "written_bytes": disks.written_bytes if disks else None,
-        "scratch_bytes": disks.scratch_bytes if disks else None,
+        **await _taken(spare.machine),
         "limit_bytes": spare.spec.memory_bytes,
     }
 
 
 async def _row(manager: Manager, record: DomainRecord, machine: Machine) -> dict[str, object]:
-    """`shared_bytes`: what other processes map, too. `scratch_bytes`: volumes in memory, which come on top of that.
+    """`limit_bytes`: what the guest is set to have at most."""
+    return {**about(manager, record), **await _taken(machine), "limit_bytes": number(record, "memory") * MIB}
 
-    `limit_bytes`: what the guest is set to have at most.
-    """
+
+async def _taken(machine: Machine) -> dict[str, object]:
+    """`shared_bytes`: what other processes map, too. `scratch_bytes`: volumes in memory, which come on top of that."""
     used = await machine.usage()
     disks = await _disks(machine)
     return {
-        **about(manager, record),
         "cpu_seconds": used.cpu_ns / 1e9,
         "resident_bytes": used.resident_bytes,
         "proportional_bytes": used.proportional_bytes,
         "shared_bytes": used.shared_bytes,
         "written_bytes": disks.written_bytes if disks else None,
         "scratch_bytes": disks.scratch_bytes if disks else None,
-        "limit_bytes": number(record, "memory") * MIB,
     }
 
 
