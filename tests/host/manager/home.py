@@ -264,8 +264,12 @@ class Home:
         return [pid for pid in _descendants(self.pid) if " -m bento.host.broker" in f" {_cmdline(pid)}"]
 
     def machine_pids(self) -> list[int]:
-        """Every process that bears this home's mark."""
+        """Every process that bears this home's mark: of domains, of spares, and of what is to be a seed."""
         return [pid for pid in _pids() if self.mark in _cmdline(pid)]
+
+    def machine_pids_of(self, uuid: str) -> list[int]:
+        """Every process of one domain's machine."""
+        return [pid for pid in _pids() if f"{self.mark}{uuid}" in _cmdline(pid)]
 
     def brokers(self) -> list[str]:
         """The names of the domains that brokers of this home serve, whoever started these."""
