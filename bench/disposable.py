@@ -5,9 +5,9 @@ waits for: the clock starts before the first byte of the request and stops at th
 is in it. "To its identity" is what the manager records of a start: all that it does, from the request until the agent
 has said that it is the domain it is told to be.
 
-A person who opens one now and then meets a manager that has forked the machine ahead (a spare); one that is asked for
-right after another does without, and its machine is spawned for it. Both are measured, each by its name, and the same
-targets stand beside both.
+A person who opens one now and then meets a manager that has forked the machine ahead (a spare), and so does who opens
+another one right after it; the third in a row does without, and its machine is spawned for it. All are measured, each
+by its name, and the same targets stand beside all.
 
 What a disposable costs the host is measured twice, over many that are alive and idle: what the processes of each have
 for themselves plus their share of what they share (PSS; QEMU, its box, its broker), and what the host says it has less.
@@ -30,14 +30,14 @@ from pathlib import Path
 from bench import restart
 from bench.report import Row, report, timed
 from bench.start import choose_accelerator
-from bento.host.manager.spares import MOST
+from bento.host.manager.spares import MOST, USUAL
 from bento.host.model.machine import Accelerator
 from tests.host.manager.home import QEMU, Home, new_home
 from tests.vm.furniture import furnish
 
 ROUNDS = int(os.environ.get("BENTO_BENCH_ROUNDS", "20"))
 AT_ONCE = 10
-AHEAD, NEXT = "forked ahead", "right after another"
+AHEAD, NEXT, NONE = IN_TURN = "forked ahead", "right after another", "with none left"
 ALIVE = int(os.environ.get("BENTO_BENCH_ALIVE", "100"))
 IDLE_SECONDS = 15
 EMULATED = ("bench.emulated",)
@@ -73,30 +73,28 @@ def rows(home: Home) -> Iterator[Row]:
     seed_seconds = make_seed(home)
     run_forked(home)  # for templates that nobody uses nothing is forked ahead
     turns: list[tuple[float, ...]] = []
-    print(f"  cold s | fork ms: {AHEAD}, {NEXT} | to its identity ms: the same", flush=True)
+    print(f"  cold s | fork ms: {', '.join(IN_TURN)} | to its identity ms: the same", flush=True)
     for turn in range(ROUNDS + 1):
         took = run_cold(home), *in_turn(home, run_forked), *in_turn(home, start_forked), work_of_one(home)
         note = "  (not counted: the first fills caches)" if turn == 0 else ""
-        print("  {:.2f} | {:.0f} {:.0f} | {:.0f} {:.0f}".format(*took) + note, flush=True)
+        print("  {:.2f} | {:.0f} {:.0f} {:.0f} | {:.0f} {:.0f} {:.0f}".format(*took) + note, flush=True)
         turns += [took] if turn else []
-    cold, forked, forked_next, identity, identity_next, work = (list(figures) for figures in zip(*turns, strict=True))
-    for case, figures in (
-        (f"request to the agent's identity, {AHEAD}", identity),
-        (f"spawn to the agent's identity, {NEXT}", identity_next),
-    ):
-        yield from spread(case, figures, "<= 200 (median)")
-    yield Row(f"spawn to the agent's identity, {NEXT}", "its machine's processor", "ms", statistics.median(work))
+    cold, *forks, work = (list(figures) for figures in zip(*turns, strict=True))
+    programs, identities = forks[: len(IN_TURN)], forks[len(IN_TURN) :]
+    for which, figures in zip(IN_TURN, identities, strict=True):
+        yield from spread(f"request to the agent's identity, {which}", figures, "<= 200 (median)")
+    yield Row(f"request to the agent's identity, {NONE}", "its machine's processor", "ms", statistics.median(work))
     program = "a program in a new disposable, request to exit code"
-    both = ((f"{program}, {AHEAD}", forked), (f"{program}, {NEXT}", forked_next))
-    for case, figures in both:
+    cases = [(f"{program}, {which}", figures) for which, figures in zip(IN_TURN, programs, strict=True)]
+    for case, figures in cases:
         yield from spread(case, figures, "<= 350 (median), 700 (p95)")
     yield from timed("the same in a domain that boots cold", "ms", (1000 * seconds for seconds in cold))
-    for case, figures in both:
+    for case, figures in cases:
         ratio = 1000 * statistics.median(cold) / statistics.median(figures)
         yield Row(case, "cold / fork", "times", ratio, target=">= 15")
     case, figure = f"{AT_ONCE} requested at once", "until the last is answered"
     for which in ("", ", once more"):  # as many wait then as ever do
-        wait_for_spare(home, MOST if which else 1)
+        wait_for_spares(home, MOST if which else USUAL)
         yield Row(case + which, figure, "s", at_once(home), target="<= 2")
     bound = statistics.median(cold) + 3
     yield Row("a seed, from the change to its use", "once", "s", seed_seconds, target=f"<= {bound:.1f}")
@@ -105,16 +103,16 @@ def rows(home: Home) -> Iterator[Row]:
     yield from alive(home)
 
 
-def in_turn(home: Home, measure: Callable[[Home], float]) -> tuple[float, float]:
-    """What it takes for a disposable whose machine was forked ahead, and for the one right after that."""
-    wait_for_spare(home)
-    with_spare = measure(home)
-    if spares(home):
-        raise SystemExit("bench: a machine was forked ahead sooner than this bench can ask for a disposable")
-    return with_spare, measure(home)
+def in_turn(home: Home, measure: Callable[[Home], float]) -> Iterator[float]:
+    """What it takes for each of the disposables that are `IN_TURN`."""
+    wait_for_spares(home, USUAL)
+    for left in reversed(range(len(IN_TURN))):
+        if spares(home) != left:
+            raise SystemExit("bench: a machine was forked ahead sooner than this bench can ask for a disposable")
+        yield measure(home)
 
 
-def wait_for_spare(home: Home, count: int = 1) -> None:
+def wait_for_spares(home: Home, count: int) -> None:
     with home.events() as events:
         while spares(home) < count:
             events.until("spare-made", BASE)

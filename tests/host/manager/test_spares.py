@@ -20,7 +20,7 @@ from bento.host.manager.events import Events
 from bento.host.manager.inventory import Inventory
 from bento.host.manager.places import Places
 from bento.host.manager.seedfiles import Kind, Seed
-from bento.host.manager.spares import IDLE_SECONDS, LOOKS, MOST, SETTLE_SECONDS, Spares
+from bento.host.manager.spares import IDLE_SECONDS, LOOKS, MOST, SETTLE_SECONDS, USUAL, Spares
 from bento.host.model.domain import Domain, DomainClass
 from bento.host.model.errors import Unavailable
 from bento.host.model.inventory import DomainRecord, Phase, Run
@@ -47,14 +47,19 @@ def based(tmp_path: Path) -> Iterator[Home]:
 
 
 def spare(home: Home) -> set[int]:
-    """Have a disposable come and go; the processes of the spare that is there for the next."""
-    with home.events() as events:
-        assert home.run("base", "true", disposable="yes").code == 0
-        events.until("spare-made", "base")
+    """Have a disposable come and go; the processes of the spares that are there for the next ones."""
+    assert home.run("base", "true", disposable="yes").code == 0
+    eventually(lambda: len(rows(home)) == USUAL)
     eventually(lambda: none_is_left(home))
     pids = set(home.machine_pids())
     assert pids
     return pids
+
+
+def rows(home: Home) -> list[dict[str, Any]]:
+    """What is told of the spares there are."""
+    found: list[dict[str, Any]] = json.loads(home.ask("bento.vm.Usage"))["spares"]
+    return found
 
 
 def none_is_left(home: Home) -> None:
@@ -82,23 +87,24 @@ def test_the_next_disposable_is_the_machine_that_waited(based: Home) -> None:
     based.start(name)
     assert based.row(name)["pid"] in waited
     assert based.run(name, "true").code == 0
+    uuid = based.row(name)["uuid"]
     based.kill(name)
-    assert not waited & set(based.machine_pids())
+    assert based.machine_pids_of(uuid) == []
 
 
 def test_one_that_waits_runs_nothing(based: Home) -> None:
     states = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] for pid in spare(based)]
-    assert "T" in states, "of its two processes its box only waits"
+    assert states.count("T") == USUAL, "of the two processes of each its box only waits"
 
 
-def test_of_two_that_start_at_once_one_is_the_spare(based: Home) -> None:
+def test_of_some_that_start_at_once_the_first_are_the_spares(based: Home) -> None:
     waited = spare(based)
-    names = [disposable(based) for _ in range(2)]
-    with ThreadPoolExecutor(2) as callers:
+    names = [disposable(based) for _ in range(USUAL + 1)]
+    with ThreadPoolExecutor(len(names)) as callers:
         list(callers.map(based.start, names))
     pids = [based.row(name)["pid"] for name in names]
-    assert len(set(pids)) == 2
-    assert len(set(pids) & waited) == 1
+    assert len(set(pids)) == len(names)
+    assert [pid in waited for pid in pids] == [True] * USUAL + [False]
     for name in names:
         assert based.run(name, "true").code == 0
         based.kill(name)
@@ -123,10 +129,12 @@ def test_a_spare_that_died_costs_its_disposable_nothing_but_time(based: Home, wh
 def test_a_disposable_of_another_size_is_not_the_spare(based: Home) -> None:
     waited = spare(based)
     name = disposable(based)
+    claimed = set(based.machine_pids_of(based.row(name)["uuid"]))
+    assert claimed <= waited
     based.ask("admin.vm.property.Set", name, "memory", "444")
     based.start(name)
     assert based.row(name)["pid"] not in waited
-    assert not waited & set(based.machine_pids())
+    gone(based, claimed)
     assert based.run(name, "true").code == 0
 
 
@@ -164,11 +172,17 @@ def gone(home: Home, waited: set[int]) -> None:
 
 
 def test_a_spare_of_a_disposable_that_never_starts_is_given_back(based: Home) -> None:
-    waited = spare(based)
+    spare(based)
     name = disposable(based)
-    assert not is_listed(based), "it is somebody's"
+    assert is_listed(based)
+    other = disposable(based)
+    assert not is_listed(based), "each is somebody's"
+    uuid = based.row(name)["uuid"]
+    assert based.machine_pids_of(uuid)
     based.ask("admin.vm.Remove", name)
-    eventually(lambda: gone(based, waited))
+    eventually(lambda: based.machine_pids_of(uuid) == [])
+    based.start(other)
+    assert based.run(other, "true").code == 0
 
 
 def test_when_memory_runs_short_it_goes_first(based: Home, tmp_path: Path) -> None:
@@ -182,9 +196,9 @@ def test_when_memory_runs_short_it_goes_first(based: Home, tmp_path: Path) -> No
 def test_what_it_takes_is_told(based: Home) -> None:
     spare(based)
     usage = json.loads(based.ask("bento.vm.Usage"))
-    (row,) = usage["spares"]
-    assert row["base"] == "base"
-    assert row["resident_bytes"] > 1 << 20
+    for row in usage["spares"]:
+        assert row["base"] == "base"
+        assert row["resident_bytes"] > 1 << 20
     assert usage["domains"] == []
 
 
@@ -312,10 +326,10 @@ def test_its_guest_rehearses_until_it_rests_and_is_stopped(world: World, busy: i
         world.busy = busy
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        (machine,) = world.made
-        assert machine.story == ["runs", "stops"]
-        assert machine.looks == looks
-        assert world.bases() == ["a"]
+        for machine in world.made:
+            assert machine.story == ["runs", "stops"]
+            assert machine.looks == looks
+        assert world.bases() == ["a"] * USUAL
 
     asyncio.run(story())
 
@@ -325,8 +339,8 @@ def test_where_nothing_is_translated_it_does_not_run_before_it_is_needed(tmp_pat
         world = World(store, tmp_path, Accelerator.KVM)
         world.spares.expect(DomainName("a"))
         asyncio.run(world.look(later=SETTLE_SECONDS))
-        assert [machine.story for machine in world.made] == [[]]
-        assert world.bases() == ["a"]
+        assert [machine.story for machine in world.made] == [[]] * USUAL
+        assert world.bases() == ["a"] * USUAL
 
 
 def test_one_that_ends_in_its_rehearsal_is_none(world: World) -> None:
@@ -346,7 +360,7 @@ def test_one_that_ends_in_its_rehearsal_is_none(world: World) -> None:
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
         assert world.bases() == []
-        assert world.made[0].ended.is_set()
+        assert [machine.ended.is_set() for machine in world.made] == [True], "nor is another one tried"
 
     asyncio.run(story())
 
@@ -362,9 +376,9 @@ def test_a_spare_is_made_once_there_is_quiet(world: World) -> None:
         assert world.bases() == [], "somebody starts"
         world.inventory.change(DomainName("c"), run=None)
         await world.look()
-        assert world.bases() == ["a"]
+        assert world.bases() == ["a"] * USUAL
         await world.look()
-        assert world.bases() == ["a"], "and one is enough"
+        assert world.bases() == ["a"] * USUAL, "and that is enough"
 
     asyncio.run(story())
 
@@ -376,9 +390,9 @@ def test_the_next_one_is_not_made_while_its_predecessor_begins(world: World) -> 
         world.now += 60
         assert world.spares.claim(world.record("a"))
         assert await world.look() == SETTLE_SECONDS
-        assert len(world.made) == 1
+        assert len(world.made) == USUAL
         await world.look(later=SETTLE_SECONDS)
-        assert len(world.made) == 2
+        assert len(world.made) == USUAL + 1
 
     asyncio.run(story())
 
@@ -389,9 +403,10 @@ def test_one_that_nobody_used_for_ten_minutes_is_given_back(world: World) -> Non
         left = await world.look(later=SETTLE_SECONDS)
         assert left is not None
         await world.look(later=left - 1)
-        assert world.bases() == ["a"]
+        assert world.bases() == ["a"] * USUAL
         await world.look(later=1)
-        assert (world.bases(), world.made[0].ended.is_set()) == ([], True)
+        assert world.bases() == []
+        assert all(machine.ended.is_set() for machine in world.made)
         assert world.now - 1000.0 == IDLE_SECONDS
 
     asyncio.run(story())
@@ -403,30 +418,51 @@ def test_a_spare_whose_seed_is_another_by_now_is_replaced(world: World) -> None:
         await world.look(later=SETTLE_SECONDS)
         world.stale.add("a")
         await world.look()
-        assert world.made[0].ended.is_set()
         world.stale.clear()
         await world.look()
-        assert (world.bases(), len(world.made)) == (["a"], 2)
+        assert world.bases() == ["a"] * USUAL
+        assert [machine.ended.is_set() for machine in world.made] == [True] * USUAL + [False] * USUAL
 
     asyncio.run(story())
 
 
 def test_who_had_some_started_at_once_finds_as_many_the_next_time(world: World) -> None:
     async def story() -> None:
-        for number in range(2):
+        for number in range(MOST):
             name, label = DomainName(f"disp{number}"), LabelName("red")
             domain = Domain(uuid5(UUID(int=2), name), name, DomainClass.DISPOSABLE, label, DomainName("a"))
             world.inventory.put(DomainRecord(domain, slot=10 + number, properties={}, run=Run(Phase.STARTING, 1, 0.0)))
         world.spares.expect(DomainName("a"))
-        for number in range(2):
+        for number in range(MOST):
             world.inventory.drop(DomainName(f"disp{number}"))
-        world.now += 1
-        world.spares.expect(DomainName("b"))
         await world.look(later=SETTLE_SECONDS)
-        assert world.bases() == ["b", "a", "a"], "one of each comes first"
-        assert world.spares.claim(world.record("a"))
-        assert world.spares.claim(world.record("a"))
+        assert world.bases() == ["a"] * MOST
+        for _ in range(MOST):
+            assert world.spares.claim(world.record("a"))
         assert world.spares.claim(world.record("a")) is None
+
+    asyncio.run(story())
+
+
+def test_one_of_each_template_comes_before_a_second_of_any(world: World) -> None:
+    async def story() -> None:
+        for name in "ab":
+            world.spares.expect(DomainName(name))
+            world.now += 1
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["b", "a", "b"]
+        world.spares.expect(DomainName("c"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["b", "a", "c"]
+        assert [machine.ended.is_set() for machine in world.made].count(True) == 1
+        claimed = world.spares.claim(world.record("a"))
+        assert claimed
+        uuid, slot = claimed
+        domain = Domain(uuid, DomainName("disp1"), DomainClass.DISPOSABLE, LabelName("red"), DomainName("a"))
+        world.inventory.put(DomainRecord(domain, slot=slot, properties={}))
+        world.spares.expect(DomainName("d"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["a", "c", "d"], "what a disposable waits for is not given back"
 
     asyncio.run(story())
 
@@ -447,16 +483,17 @@ def test_it_is_claimed_once_and_adopted_once(world: World) -> None:
     async def story() -> None:
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        (spare,) = world.spares.waiting()
+        spare, other = world.spares.waiting()
         assert world.spares.claim(world.record("b")) is None
         assert world.spares.claim(world.record("a")) == (spare.spec.uuid, spare.spec.slot)
+        assert world.spares.claim(world.record("a")) == (other.spec.uuid, other.spec.slot)
         assert world.spares.claim(world.record("a")) is None
         own = replace(spare.spec, name=DomainName("disp1"))
         adopted: object = await world.spares.adopt(own)
         assert adopted is world.made[0]
         assert await world.spares.adopt(own) is None
         await world.spares.drop_all()
-        assert not world.made[0].ended.is_set(), "it is the disposable's"
+        assert [machine.ended.is_set() for machine in world.made] == [False, True], "the first is the disposable's"
 
     asyncio.run(story())
 
@@ -466,9 +503,10 @@ def test_who_is_to_be_another_machine_does_not_get_it(world: World, field: dict[
     async def story() -> None:
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        (spare,) = world.spares.waiting()
+        spare, other = world.spares.waiting()
         assert await world.spares.adopt(replace(spare.spec, **field)) is None
-        assert (world.made[0].ended.is_set(), world.bases()) == (True, [])
+        assert [machine.ended.is_set() for machine in world.made] == [True, False]
+        assert world.spares.waiting() == [other]
 
     asyncio.run(story())
 
@@ -477,10 +515,10 @@ def test_its_slot_is_nobody_elses_until_it_is_gone(world: World) -> None:
     async def story() -> None:
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        (spare,) = world.spares.waiting()
-        assert world.inventory.free_slot() != spare.spec.slot
+        slots = [spare.spec.slot for spare in world.spares.waiting()]
+        assert world.inventory.free_slot() not in slots
         await world.spares.drop_all()
-        assert world.inventory.free_slot() == spare.spec.slot
+        assert world.inventory.free_slot() == min(slots)
 
     asyncio.run(story())
 
@@ -489,7 +527,8 @@ def test_one_that_ends_by_itself_is_none_any_more(world: World) -> None:
     async def story() -> None:
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        world.made[0].ended.set()
+        for machine in world.made:
+            machine.ended.set()
         while world.spares.waiting():  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0)
         assert world.spares.claim(world.record("a")) is None
@@ -511,7 +550,7 @@ def test_none_is_made_without_room_or_again_and_again_where_it_fails(world: Worl
         assert list(world.spares._places.machines.iterdir()) == []
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        assert world.bases() == ["a"]
+        assert world.bases() == ["a"] * USUAL
 
     asyncio.run(story())
 
@@ -532,11 +571,11 @@ def test_what_a_template_filled_in_the_rehearsal_counts_as_taken(world: World) -
     async def story() -> None:
         world.spares.expect(DomainName("a"))
         await world.look(later=SETTLE_SECONDS)
-        assert world.spares.taken() == SPARE, "at least"
+        assert world.spares.taken() == USUAL * SPARE, "at least"
+        await world.spares.drop_all()
         world.memory, world.volumes = 2 * SPARE, 5 * SPARE
-        world.spares.expect(DomainName("b"))
-        await world.look(later=SETTLE_SECONDS)
-        assert world.spares.taken() == 8 * SPARE
+        await world.look()
+        assert world.spares.taken() == USUAL * 7 * SPARE
 
     asyncio.run(story())
 

@@ -2,9 +2,9 @@
 
 Most of what a start from a seed takes on this side depends on no name: the box, QEMU, its volumes, loading the seed. So
 for each disposable template that was used lately that is done in advance, by the same steps as in any start
-(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. Where some were started at once
-there are as many for the next time. Each has its own uuid and host
-user, and nothing of any disposable is in it.
+(`launches.py`), and the next disposable of it takes the machine over: it is *adopted*. There are two for a template,
+since one is often wanted right after another; where more were started at once, as many for the next time. Each has its
+own uuid and host user, and nothing of any disposable is in it.
 
 Where the processor is emulated the guest runs for a moment before that. Nobody can speak to it yet, so its agent does
 once more what it did in the seed (`guest/rehearsal.py`), and what a disposable's first moments take is translated then:
@@ -21,7 +21,6 @@ import asyncio
 import logging
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
@@ -47,6 +46,9 @@ log = logging.getLogger(__name__)
 
 MOST = 3
 """Spares at any time: each takes some memory, and a person seldom wants more disposables at once."""
+
+USUAL = 2
+"""Spares of one template that is used, as far as others leave room for them."""
 
 IDLE_SECONDS = 600.0
 """After the last disposable of its template a spare is given back: the next one takes some tenths of a second more."""
@@ -89,7 +91,7 @@ class Use:
     """Of a base's seed by disposables. `last`: seconds of the clock. `together`: the most that started at once."""
 
     last: float = 0.0
-    together: int = 1
+    together: int = USUAL
 
 
 class Spares:
@@ -193,7 +195,10 @@ class Spares:
         for spare in self.waiting():
             if reason := self._fault(spare, bases):
                 await self._drop(spare, reason)
-        for base in self._missing(bases):
+        missing, surplus = self._balance(bases)
+        for spare in surplus:
+            await self._drop(spare, "another template's disposables were used since")
+        for base in missing:
             if base.domain.uuid not in self._used:
                 continue  # the one before could not be made
             if left := self._until_quiet():
@@ -232,16 +237,20 @@ class Spares:
     def _starting(self) -> Iterator[DomainRecord]:
         return (record for record in self._inventory if record.run and record.run.phase is Phase.STARTING)
 
-    def _missing(self, bases: list[DomainRecord]) -> list[DomainRecord]:
-        """Of which bases a spare is to be made: first one of each, used last first, then what else they have used."""
-        unclaimed = Counter(spare.base for spare in self.waiting() if not spare.claimed)
-        wanted = [
-            base
-            for number in range(MOST)
-            for base in bases
-            if unclaimed[base.name] <= number < self._used[base.domain.uuid].together
-        ]
-        return wanted[: MOST - len(self._waiting)]
+    def _balance(self, bases: list[DomainRecord]) -> tuple[list[DomainRecord], list[Spare]]:
+        """Of which bases a spare is to be made, and which spares give way to those.
+
+        There is to be one of each base, used last first, then what else they have used, while there is room.
+        """
+        turns = [base for number in range(MOST) for base in bases if number < self._used[base.domain.uuid].together]
+        waiting = [spare for spare in self.waiting() if not spare.claimed]
+        missing = []
+        for base in turns[: MOST - (len(self._waiting) - len(waiting))]:
+            if spare := next((spare for spare in waiting if spare.base == base.name), None):
+                waiting.remove(spare)
+            else:
+                missing.append(base)
+        return missing, waiting
 
     def _bases(self) -> list[DomainRecord]:
         """Those whose next disposable is to find a spare, used last first."""
