@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from bento.host.disk.said import Said
 from bento.host.drivers import boxed
-from bento.host.drivers.boxed import MAX_SAID, Box, Mark, Said, find_boxes, kill_boxes, read_mark, spawn
+from bento.host.drivers.boxed import Box, Mark, find_boxes, kill_boxes, read_mark, spawn
 from bento.host.model.errors import Unavailable
 
 HOME = "00c0ffee"
@@ -206,19 +207,3 @@ def test_a_program_that_is_missing_says_so() -> None:
 
     with pytest.raises(Unavailable, match="no-such-program"):
         asyncio.run(begin())
-
-
-def test_what_is_said_is_kept_up_to_a_bound() -> None:
-    said = Said()
-    os.write(said.fd, b"first words\n")
-    os.write(said.fd, b"x" * (MAX_SAID - len(b"first words\n")))
-    with pytest.raises(PermissionError):
-        os.write(said.fd, b"one more")
-    assert said.text().startswith("first words\nxxx")
-    assert os.fstat(said.fd).st_size == MAX_SAID
-
-
-def test_what_is_said_cannot_steer_a_terminal() -> None:
-    said = Said()
-    os.write(said.fd, b"\x1b[2Jsorry\x07\n\n\xffend")
-    assert said.text() == "[2Jsorry\n�end"

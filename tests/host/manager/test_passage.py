@@ -13,6 +13,7 @@ from bento.host.manager.passage import PIPE, passage
 from bento.host.model.errors import Unavailable
 
 PLENTY = bytes(1 << 18)
+TOO_LONG = 60.0
 
 
 @pytest.mark.parametrize("refused", [errno.EPERM, errno.EBUSY])
@@ -21,8 +22,12 @@ def test_a_pipe_that_may_not_be_wide_is_a_narrow_one(
 ) -> None:
     """An account's pipes share a bound (pipe(7)), which many running domains may have used up."""
 
-    def refuse(*_: object) -> int:
-        raise OSError(refused, os.strerror(refused))
+    allowed = fcntl.fcntl
+
+    def refuse(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETPIPE_SZ:
+            raise OSError(refused, os.strerror(refused))
+        return allowed(fd, command, argument)
 
     monkeypatch.setattr(fcntl, "fcntl", refuse)
 
@@ -58,6 +63,23 @@ def test_a_machine_that_says_it_is_done_and_holds_on_to_the_pipe_keeps_nobody_wa
         image.truncate(PIPE + len(PLENTY))  # more than the pipe takes
         with pytest.raises(Unavailable, match="holds on to the pipe"):
             asyncio.run(through(image.fileno()))
+
+
+def test_a_process_that_says_too_much_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A machine's stream has taken it over, say: a pipe that nobody reads to its end would keep it for ever."""
+
+    def flooder(_arguments: object, _bound: int) -> list[str]:
+        return ["sh", "-c", "yes spam | head -c 1000000 >&2; exit 9"]
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def through(image: int) -> None:
+        async with asyncio.timeout(TOO_LONG), passage(flooder, "seal", b"key", image, [], bound=1) as under_way:
+            await under_way.beside(asyncio.create_task(never()))
+
+    with open(tmp_path / "image", "w+b") as image, pytest.raises(Unavailable, match=r"^spam.spam"):
+        asyncio.run(through(image.fileno()))
 
 
 def _copier(arguments: object, _bound: int) -> list[str]:

@@ -11,7 +11,6 @@ namespace) comes first, then the box's arguments; the machine's own count only w
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -25,13 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from bento.host.disk.said import Said
 from bento.host.model.errors import Exhausted, Unavailable
 from bento.host.model.machine import MachineUsage
 
 log = logging.getLogger(__name__)
-
-MAX_SAID = 64 << 10
-"""Bytes that are kept of what a machine's processes print."""
 
 LOOKS = 8
 """In a row for boxes, at most: who has taken one over could have its processes move without end."""
@@ -57,7 +54,7 @@ def read_mark(argv: Sequence[str], home: str) -> UUID | None:
     return next((UUID(found[1]) for argument in argv if (found := pattern.fullmatch(argument))), None)
 
 
-async def spawn(argv_for: Callable[[int], Sequence[str]], *, inherit: Iterable[int], said: "Said") -> None:
+async def spawn(argv_for: Callable[[int], Sequence[str]], *, inherit: Iterable[int], said: Said) -> None:
     """Start a box as nobody's child, with these fds and no others. On return it has its namespaces; its content starts.
 
     `argv_for(fd)` is a command that becomes bwrap with `--info-fd fd`. Raises `Unavailable` if it did not get so far,
@@ -71,7 +68,7 @@ async def spawn(argv_for: Callable[[int], Sequence[str]], *, inherit: Iterable[i
         raise
 
 
-async def _spawn(argv_for: Callable[[int], Sequence[str]], inherit: tuple[int, ...], said: "Said") -> None:
+async def _spawn(argv_for: Callable[[int], Sequence[str]], inherit: tuple[int, ...], said: Said) -> None:
     told, tell = os.pipe()
     try:
         try:
@@ -94,7 +91,7 @@ async def _read_to_end(fd: int) -> bytes:
         everything += piece
 
 
-async def _detach(argv: Sequence[str], fds: tuple[int, ...], said: "Said") -> None:
+async def _detach(argv: Sequence[str], fds: tuple[int, ...], said: Said) -> None:
     log.info("start: %s", shlex.join(argv))
     try:
         # setsid --fork ends at once; the program's parent is then init, or systemd's user manager.
@@ -110,25 +107,6 @@ async def _detach(argv: Sequence[str], fds: tuple[int, ...], said: "Said") -> No
     except OSError as error:
         raise Exhausted(f"no process can be started ({error.strerror}); end some programs and try again") from error
     await launcher.wait()
-
-
-class Said:
-    """What the processes of a machine print (to the fd `fd`): the first 64 KiB, in memory.
-
-    A file of that size which cannot grow: a guest that makes QEMU complain without end fills no disk, and it does not
-    matter whether a manager is there to read.
-    """
-
-    def __init__(self) -> None:
-        self.fd = os.memfd_create("bento-said", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        weakref.finalize(self, os.close, self.fd)
-        os.ftruncate(self.fd, MAX_SAID)
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-
-    def text(self) -> str:
-        """Lines of printable characters."""
-        lines = os.pread(self.fd, MAX_SAID, 0).rstrip(b"\0").decode(errors="replace").splitlines()
-        return "\n".join("".join(c for c in line if c.isprintable()) for line in lines if line.strip())
 
 
 class Box:

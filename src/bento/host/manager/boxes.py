@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bento.host.disk.said import Said
 from bento.host.manager.children import complaint, kill
 from bento.host.model.errors import Unavailable
 from bento.wire.control import FROM_BROKER, MAX_PACKET, Blame, Open, Over, decode_packet, encode_packet
@@ -44,9 +45,10 @@ class File:
 
 
 class Box:
-    def __init__(self, file: File, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+    def __init__(self, file: File, process: asyncio.subprocess.Process, said: Said, control: socket.socket) -> None:
         self.file = file
         self._process = process
+        self._said = said
         self._control = control
         self.ended = asyncio.create_task(self._end())
         """With who is to blame for how the call did, and why; a service that was taken over has a say in that."""
@@ -66,7 +68,7 @@ class Box:
                 match decode_packet(FROM_BROKER, self._control.recv(MAX_PACKET, socket.MSG_DONTWAIT)):
                     case Over(blame=blame, sentence=sentence):
                         return Blame(blame), sentence
-        words = await complaint(self._process)
+        words = complaint(self._said)
         return Blame.SERVER if words else Blame.NOBODY, words
 
 
@@ -135,6 +137,7 @@ class Boxes:
                 self._lately = deque((other for other in self._lately if other != program), SPARES)
 
     async def _make(self, file: File) -> Box:
+        said = Said()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -142,14 +145,14 @@ class Boxes:
                     *self._argv(file.program),
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
+                    stderr=said.fd,
                     start_new_session=True,
                 )
             except BaseException:
                 ours.close()
                 raise
         ours.setblocking(False)
-        box = Box(file, process, ours)
+        box = Box(file, process, said, ours)
         self._all.add(box)
         box.ended.add_done_callback(lambda _: self._all.discard(box))
         return box

@@ -264,18 +264,17 @@ class Nursery:
         raise Unavailable("the broker nursery does not start; see the manager's log")
 
     async def _start(self) -> Packets:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with ExitStack() as undo:
             try:
+                ours, theirs = map(undo.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
                 argv = self._argv(theirs.fileno())
                 self._process = await asyncio.create_subprocess_exec(
                     *argv, pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
                 )
-            except BaseException as error:
-                ours.close()
-                if isinstance(error, OSError):
-                    raise Unavailable(f"the broker nursery does not start ({error}); run 'bento doctor'") from error
-                raise
+            except OSError as error:
+                raise Unavailable(f"the broker nursery does not start ({error}); run 'bento doctor'") from error
+            undo.pop_all()
+            theirs.close()
         self._packets = Packets(ours)
         return self._packets
 

@@ -5,10 +5,11 @@ import os
 import signal
 from asyncio.subprocess import Process
 
+from bento.host.disk.said import Said
 from bento.wire.names import ascii_only
 
 MAX_COMPLAINT = 500
-"""Bytes of what it says."""
+"""Characters of what it says."""
 
 
 def kill(process: Process) -> None:
@@ -22,11 +23,9 @@ def kill(process: Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-async def complaint(process: Process) -> str:
-    """What it says on stderr, a pipe; empty if nothing. Waits for that, or for its end.
+def complaint(said: Said) -> str:
+    """What it says on stderr; empty if nothing.
 
     It has read what a guest wrote, so nothing is made of its words: a few are shown, as plain text.
     """
-    assert process.stderr
-    untrusted = await process.stderr.read(MAX_COMPLAINT)
-    return ascii_only(untrusted.decode("ascii", "replace").strip())
+    return ascii_only(said.text()[:MAX_COMPLAINT])

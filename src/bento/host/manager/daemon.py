@@ -88,12 +88,16 @@ async def _manage(places: Places, prepare: Prepare, ready_fd: int | None) -> Non
         )
         with _listener(places) as listener:
             working = {asyncio.create_task(work) for work in (server.serve(listener, manager), *pieces.work())}
-            _tell(ready_fd, "ready")
-            log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)
-            await pieces.nursery.begin()
-            await asyncio.wait({*working, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
-            # Closed, it leaves its number to the next file, of which the loop, which takes that for it, hears nothing.
-            asyncio.get_running_loop().remove_reader(listener)
+            try:
+                _tell(ready_fd, "ready")
+                log.info("ready on %s with %s", places.socket, drivers.hypervisor.accelerator)
+                await pieces.nursery.begin()
+                stopped = asyncio.create_task(stopping.wait())
+                await asyncio.wait({*working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                # Closed, it leaves its number to the next file, of which the loop, which takes that for it, hears
+                # nothing.
+                asyncio.get_running_loop().remove_reader(listener)
         # From here on nobody is accepted: who comes now starts the next manager, which waits for the lock.
         for task in working:
             task.cancel()

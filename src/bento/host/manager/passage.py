@@ -9,6 +9,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from bento.host.disk.said import Said
 from bento.host.manager.children import complaint, kill
 from bento.host.manager.hangups import hung_up
 from bento.host.model.errors import Unavailable
@@ -41,8 +42,9 @@ class Passage:
     `its_end` is that pipe's other end, which shows whether the machine still holds its own.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, stream: int, its_end: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, said: Said, stream: int, its_end: int) -> None:
         self._process = process
+        self._said = said
         self.stream = stream
         self._its_end = its_end
 
@@ -93,9 +95,9 @@ class Passage:
             await hung_up(self._its_end)
 
     async def _ended(self) -> None:
-        words = await complaint(self._process)
         code = await self._process.wait()
         self._drop()  # held by nobody else now: the machine learns that nothing more comes
+        words = complaint(self._said)
         match code:
             case 0:
                 return
@@ -117,6 +119,7 @@ async def passage(
 
     The image's position is shared with the process: it tells how far that is.
     """
+    said = Said()
     read, write = os.pipe2(os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # an account's pipes may take so much (pipe(7)); a small one is only slower
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
@@ -128,7 +131,7 @@ async def passage(
             pass_fds=files,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=said.fd,
             start_new_session=True,
         )
     except BaseException as error:
@@ -137,7 +140,7 @@ async def passage(
         if isinstance(error, OSError):
             raise Unavailable(f"no box can be made ({error.strerror}); run 'bento doctor'") from error
         raise
-    under_way = Passage(process, ours, theirs)
+    under_way = Passage(process, said, ours, theirs)
     try:
         assert process.stdin
         process.stdin.write(key)

@@ -17,7 +17,8 @@ from pathlib import Path
 from uuid import UUID
 
 import bento
-from bento.host.drivers.boxed import Box, Mark, Said, connect, find_boxes, kill_boxes, listen, spawn, usage_of
+from bento.host.disk.said import Said
+from bento.host.drivers.boxed import Box, Mark, connect, find_boxes, kill_boxes, listen, spawn, usage_of
 from bento.host.drivers.fake.machine import RUN_DIR
 from bento.host.drivers.template.tree import add_settings, declared
 from bento.host.model.errors import Unavailable

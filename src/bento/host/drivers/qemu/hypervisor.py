@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from bento.host.drivers.boxed import Box, Said, find_boxes, kill_boxes, listen, spawn
+from bento.host.disk.said import Said
+from bento.host.drivers.boxed import Box, find_boxes, kill_boxes, listen, spawn
 from bento.host.drivers.qemu import qmp, saving
 from bento.host.drivers.qemu.argv import Fds, qemu_argv, ram_bytes, shape
 from bento.host.drivers.qemu.confine import KVM_DEVICE, Owners, SubUsers, confined, sub_users

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from bento.host.drivers.boxed import Box, Said, connect, usage_of
+from bento.host.disk.said import Said
+from bento.host.drivers.boxed import Box, connect, usage_of
 from bento.host.drivers.qemu import memory, qmp, saving
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import DiskUsage, GuestMemory, MachineState, MachineUsage
