@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 from bento.host.drivers.run import LAST_WORDS, LINE_LIMIT, run
 from bento.host.model.errors import Unavailable
+
+PATIENCE_SECONDS = 20.0
+"""Until a wait counts as a hang."""
 
 
 def python(script: str) -> list[str]:
@@ -85,3 +89,71 @@ def test_cancelling_ends_the_program() -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(asyncio.run(cancel()), 0)
+
+
+async def cancelled(task: asyncio.Task[str]) -> bool:
+    """Whether it is over once it is cancelled, in time."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+    return task.cancelled()
+
+
+def test_cancelling_ends_a_program_that_has_said_more_than_anybody_heard(tmp_path: Path) -> None:
+    """More than an asyncio reader takes unasked, in one piece."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    much = 1 << 18
+    script = f"""
+import fcntl, os, signal, sys
+fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, {much})
+os.write(1, bytes({much}))
+open(sys.argv[1], "w").write("said")
+signal.pause()
+"""
+
+    async def cancel() -> bool:
+        task = asyncio.create_task(run([*python(script), str(told)]))
+        await asyncio.sleep(0)
+        assert told.read_text() == "said"  # the loop stands still meanwhile
+        return await cancelled(task)
+
+    assert asyncio.run(cancel())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_cancelling_does_not_wait_for_what_outlives_the_program(tmp_path: Path, begun: bool) -> None:
+    """`begun`: it has been heard; or else it has only just been started."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    survivors: list[int] = []
+
+    async def cancel() -> int:
+        heard = asyncio.Event()
+        script = 'sleep infinity & echo; echo $$ $! > "$1"; exec sleep infinity'
+        task = asyncio.create_task(run(["sh", "-c", script, "sh", str(told)], on_output=lambda _: heard.set()))
+        await (heard.wait() if begun else asyncio.sleep(0))
+        program, survivor = map(int, told.read_text().split())  # the loop stands still meanwhile
+        survivors.append(survivor)
+        assert await cancelled(task)
+        return program
+
+    try:
+        program = asyncio.run(cancel())
+        with pytest.raises(ProcessLookupError):
+            os.kill(program, 0)
+    finally:
+        for survivor in survivors:
+            os.kill(survivor, signal.SIGKILL)
+
+
+def test_nothing_is_left_open_behind_a_program() -> None:
+    async def count() -> tuple[int, int]:
+        await run(["true"])
+        before = len(os.listdir("/proc/self/fd"))
+        await run(["cat"], stdin=b"words")
+        with pytest.raises(Unavailable):
+            await run(["/nonexistent/x"])
+        return before, len(os.listdir("/proc/self/fd"))
+
+    before, after = asyncio.run(count())
+    assert after == before

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shlex
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
 
 from bento.host.model.errors import Unavailable
 
@@ -45,22 +47,10 @@ async def run(
 ) -> str:
     """Run `argv` to its end and return its standard output, or "" if `on_output` takes it line by line.
 
-    `environment` replaces this process's whole environment if given. Cancelling kills the program and waits for it.
-    Raises `Unavailable`, one sentence, when it cannot start or exits other than 0.
+    `environment` replaces this process's whole environment if given. Cancelling kills the program and waits for it, but
+    not for what it has started. Raises `Unavailable`, one sentence, when it cannot start or exits other than 0.
     """
     log.info("run: %s", shlex.join(argv))
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-    except FileNotFoundError as error:
-        raise Unavailable(_missing(argv[0])) from error
-    except OSError as error:
-        raise Unavailable(f"cannot start {argv[0]}: {error.strerror}") from error
     output: list[str] = []
     last_words: deque[str] = deque(maxlen=LAST_WORDS)
 
@@ -70,42 +60,66 @@ async def run(
         if on_error:
             on_error(line)
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_feed(process, stdin))
-            tasks.create_task(_listen(process.stdout, on_output or output.append))
-            tasks.create_task(_listen(process.stderr, hear_error))
-        status = await process.wait()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        try:
+            # Files of our own. Until pipes of asyncio's have come to their ends it calls no program ended: one that is
+            # read no more never does, nor one that somebody holds who outlives a killed program.
+            given = _in_memory(stdin, theirs)
+            said, saying = _pipe(ours, theirs)
+            complaint, complaining = _pipe(ours, theirs)
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=given, stdout=saying, stderr=complaining, env=environment
+            )
+        except FileNotFoundError as error:
+            raise Unavailable(_missing(argv[0])) from error
+        except OSError as error:
+            raise Unavailable(f"cannot start {argv[0]}: {error.strerror}") from error
+        theirs.close()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_listen(said, on_output or output.append))
+                tasks.create_task(_listen(complaint, hear_error))
+            status = await process.wait()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
     if status:
         raise Unavailable(f"{argv[0]} {_how_it_ended(status)}: {'; '.join(last_words) or 'it said nothing'}")
     return "\n".join(output)
 
 
-async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read what it is given
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
+def _in_memory(content: bytes, theirs: contextlib.ExitStack) -> int:
+    fd = os.memfd_create("bento-stdin", os.MFD_CLOEXEC)
+    theirs.callback(os.close, fd)
+    os.pwrite(fd, content, 0)
+    return fd
 
 
-async def _listen(stream: asyncio.StreamReader | None, hear: Listener) -> None:
-    assert stream is not None
-    pending = b""
-    while chunk := await stream.read(LINE_LIMIT):
-        *lines, pending = (pending + chunk).split(b"\n")
-        for line in lines:
-            hear(line.decode(errors="replace"))
-        if len(pending) > LINE_LIMIT:
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    return ours.enter_context(open(read, "rb", buffering=0)), theirs.enter_context(open(write, "wb", buffering=0))
+
+
+async def _listen(pipe: BinaryIO, hear: Listener) -> None:
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
+    )
+    try:
+        pending = b""
+        while chunk := await stream.read(LINE_LIMIT):
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                hear(line.decode(errors="replace"))
+            if len(pending) > LINE_LIMIT:
+                hear(pending.decode(errors="replace"))
+                pending = b""
+        if pending:
             hear(pending.decode(errors="replace"))
-            pending = b""
-    if pending:
-        hear(pending.decode(errors="replace"))
+    finally:
+        transport.close()
 
 
 def _missing(program: str) -> str:
