@@ -103,6 +103,14 @@ def test_a_child_that_prints_garbage_is_not_believed() -> None:
     assert found.reason.isprintable()
 
 
+def test_a_child_that_prints_without_end_is_killed_and_reaped() -> None:
+    async def in_time() -> KvmVerdict:
+        async with asyncio.timeout(20):  # else it is a hang
+            return await ask(["yes"], (ENDLESS,))
+
+    assert asyncio.run(in_time()).step is Step.START
+
+
 def test_steps_out_of_order_are_not_believed() -> None:
     assert judged("echo pass start; echo pass api").step is Step.OPEN
 

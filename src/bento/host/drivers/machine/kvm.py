@@ -123,6 +123,6 @@ async def _end(process: asyncio.subprocess.Process, patience: Patience) -> None:
         process.kill()
     try:
         async with asyncio.timeout(patience.death):
-            await process.wait()
+            await process.communicate()  # what it still says is in the way of its end
     except TimeoutError:
         log.warning("the killed KVM probe (process %d) does not go away: the kernel holds it", process.pid)
