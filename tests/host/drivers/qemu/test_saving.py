@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from bento.host.drivers.qemu.hypervisor import QemuHypervisor
 from bento.host.drivers.qemu.qmp import Session
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Accelerator, Image
+
+PATIENCE_SECONDS = 20.0
 
 DONE = [{"id": "copy1", "status": "concluded"}]
 
@@ -97,4 +100,50 @@ def test_a_seed_that_is_removed_while_it_is_copied_leaves_none(monkeypatch: pyte
     before = copies()
     with pytest.raises(Unavailable):
         asyncio.run(hypervisor._memory(seed))
+    assert copies() == before
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_copy_that_nobody_waits_for_any_more_is_kept_for_the_next_or_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, forgotten: bool
+) -> None:
+    hypervisor, seed, copy = QemuHypervisor("testing", Accelerator.TCG), image(tmp_path), saving.sealed_copy
+    begun, go_on = threading.Event(), threading.Event()
+
+    def copy_slowly(memory: Path) -> int:
+        begun.set()
+        assert go_on.wait(PATIENCE_SECONDS)
+        return copy(memory)
+
+    monkeypatch.setattr(saving, "sealed_copy", copy_slowly)
+
+    async def give_up() -> None:
+        first = asyncio.create_task(hypervisor._memory(seed))
+        assert await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+        first.cancel()
+        await asyncio.wait({first})
+        if forgotten:
+            hypervisor.forget(seed)
+        go_on.set()
+        second = await hypervisor._memory(seed)
+        assert second == await hypervisor._memory(seed)
+
+    before = copies()
+    asyncio.run(give_up())
+    assert copies() == before + 1
+    hypervisor.forget(seed)
+    assert copies() == before
+
+
+def test_a_copy_that_failed_is_tried_again(tmp_path: Path) -> None:
+    hypervisor, missing = QemuHypervisor("testing", Accelerator.TCG), Image(tmp_path / "memory", tmp_path / "state")
+
+    async def try_twice() -> None:
+        with pytest.raises(Unavailable, match="cannot be read"):
+            await hypervisor._memory(missing)
+        await hypervisor._memory(image(tmp_path))
+
+    before = copies()
+    asyncio.run(try_twice())
+    hypervisor.forget(missing)
     assert copies() == before

@@ -60,8 +60,7 @@ class QemuHypervisor:
         self._owners = Owners(os.getuid(), users)
         self._users = users if accelerator is Accelerator.TCG or is_open_to_all(Path(KVM_DEVICE)) else None
         self._tsc = TscMeter()
-        self._memories: dict[Path, int] = {}
-        self._copying = asyncio.Lock()
+        self._memories: dict[Path, asyncio.Task[int]] = {}
 
     @property
     def accelerator(self) -> Accelerator:
@@ -121,8 +120,11 @@ class QemuHypervisor:
         await self._memory(image)
 
     def forget(self, image: Image) -> None:
-        if (copy := self._memories.pop(image.memory, None)) is not None:
-            os.close(copy)
+        if copying := self._memories.pop(image.memory, None):
+            if copying.done():
+                _close_copy(copying)
+            else:
+                copying.add_done_callback(_close_copy)
 
     async def _start(self, spec: MachineSpec, suspended: Suspended | None, said: Said) -> int | None:
         """QEMU's number of the file with the state that it is to go on from, if it is."""
@@ -146,10 +148,14 @@ class QemuHypervisor:
 
     async def _memory(self, image: Image) -> int:
         """What all machines that go on from `image` map, each for itself. Read from the disk once."""
-        async with self._copying:  # ten may begin at once, and one copies
-            if image.memory not in self._memories:
-                self._memories[image.memory] = await _copied(image.memory)
-            return self._memories[image.memory]
+        copying = self._memories.get(image.memory)
+        if copying is None or (copying.done() and copying.exception()):
+            copying = self._memories[image.memory] = asyncio.create_task(_copied(image.memory))
+        # Ten may wait for the one that copies; it goes on, as its thread does, when they wait no more.
+        copy = await asyncio.shield(copying)
+        if self._memories.get(image.memory) is not copying:
+            raise Unavailable(f"{image.memory} is gone")
+        return copy
 
     def _user(self, spec: MachineSpec) -> tuple[int, int] | None:
         try:
@@ -217,13 +223,14 @@ def explain(spec: MachineSpec, words: str) -> Unavailable:
 
 async def _copied(memory: Path) -> int:
     try:
-        copy = await asyncio.to_thread(saving.sealed_copy, memory)
+        return await asyncio.to_thread(saving.sealed_copy, memory)
     except OSError as error:
         raise _blame(error)(f"{memory} cannot be read: {error.strerror}") from error
-    if not memory.exists():
-        os.close(copy)  # it was forgotten meanwhile, and nobody would again
-        raise Unavailable(f"{memory} is gone")
-    return copy
+
+
+def _close_copy(copying: asyncio.Task[int]) -> None:
+    if not copying.cancelled() and not copying.exception():
+        os.close(copying.result())
 
 
 def _blame(error: OSError) -> type[Unavailable]:
