@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, Literal
 from uuid import UUID
 
 import bento
@@ -83,7 +84,7 @@ class FakeMachine:
         """What it remembers is its files."""
         await self._stop(True)
         try:
-            await asyncio.to_thread(_pack, self._run_dir / GUEST, stream)
+            await asyncio.to_thread(_pack, self._run_dir / GUEST, _own(stream, "wb"))
         except OSError as error:
             raise Unavailable(f"the pretended machine could not be written: {error.strerror}") from error
 
@@ -176,7 +177,7 @@ class FakeHypervisor:
         for name in (CHANNEL, CONSOLE):  # of the machine that this one was
             (spec.run_dir / name).unlink(missing_ok=True)
         try:
-            await asyncio.to_thread(_unpack, stream, spec.run_dir / GUEST)
+            await asyncio.to_thread(_unpack, _own(stream, "rb"), spec.run_dir / GUEST)
         except (OSError, tarfile.TarError) as error:
             raise Unavailable(f"the pretended {spec.name} is not whole: {error}") from error
         return await self._begin(spec, paused=True)
@@ -263,16 +264,21 @@ class FakeHypervisor:
         return [*argv, "--", PYTHON, "-S", "-m", "bento.host.drivers.fake.machine", who, str(console)]
 
 
-def _pack(directory: Path, stream: int) -> None:
-    with open(stream, "wb", closefd=False) as file, tarfile.open(fileobj=file, mode="w|") as archive:
+def _own(stream: int, mode: Literal["rb", "wb"]) -> BinaryIO:
+    """For a thread, which goes on when nobody waits for it any more and `stream` is closed; it closes its own."""
+    return open(os.dup(stream), mode)
+
+
+def _pack(directory: Path, stream: BinaryIO) -> None:
+    with stream, tarfile.open(fileobj=stream, mode="w|") as archive:
         archive.add(directory, arcname=".", filter=lambda member: None if member.name == "./run" else member)
 
 
-def _unpack(stream: int, directory: Path) -> None:
-    with open(stream, "rb", closefd=False) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+def _unpack(stream: BinaryIO, directory: Path) -> None:
+    with stream, tarfile.open(fileobj=stream, mode="r|") as archive:
         archive.extraction_filter = lambda member, _: member  # packed here, by `_pack`
         archive.extractall(directory)
-        while file.read(1 << 16):  # what pads it
+        while stream.read(1 << 16):  # what pads it
             pass
 
 
