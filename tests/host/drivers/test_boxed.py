@@ -1,6 +1,7 @@
 """Boxes of processes: what a mark is, who is believed, and how they end. The boxes are real, their content is not."""
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -190,6 +191,28 @@ def inhabitants(namespace: str) -> list[int]:
             if os.readlink(f"/proc/{name}/ns/pid") == namespace:
                 found.append(int(name))
     return found
+
+
+def test_a_box_has_not_ended_because_nobody_can_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for again when numbers for files are there again."""
+    uuid, refused, dup = uuid4(), list[int](), os.dup
+
+    def run_out(number: int) -> int:
+        if len(refused) < 3:
+            refused.append(number)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        assert not box.has_ended()
+        for pidfd in box._pidfds:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return dup(number)
+
+    start(uuid)
+    with settled(uuid, f"work/{Mark(HOME, uuid)}".encode()) as box:
+        monkeypatch.setattr(boxed, "AGAIN_SECONDS", 0)
+        monkeypatch.setattr(os, "dup", run_out)
+        asyncio.run(box.wait())
+        assert box.has_ended()
+        monkeypatch.undo()
 
 
 def test_a_box_that_cannot_be_made_says_why() -> None:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 LOOKS = 8
 """In a row for boxes, at most: who has taken one over could have its processes move without end."""
 
+AGAIN_SECONDS = 1.0
+"""Between two attempts to wait for a machine, where this process has too many open files for that."""
+
 BACKLOG = 8
 """Connections to a machine's socket that may wait; it takes one at a time."""
 
@@ -127,7 +130,7 @@ class Box:
     async def wait(self) -> None:
         """Return when all the processes have ended."""
         for pidfd in self._pidfds:
-            await _readable(pidfd)
+            await _ended(pidfd)
 
     async def kill(self) -> None:
         for pidfd in self._pidfds:
@@ -315,6 +318,15 @@ async def _readable(fd: int) -> None:
     finally:
         loop.remove_reader(own)
         os.close(own)
+
+
+async def _ended(pidfd: int) -> None:
+    """Return when its process has ended, and for no other reason: a machine that is believed gone is buried."""
+    while True:
+        try:
+            return await _readable(pidfd)
+        except OSError:  # no number is left, or the kernel watches no more files; that passes
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
