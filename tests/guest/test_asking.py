@@ -1,6 +1,8 @@
 """Calls that local programs ask for: placing them, their bytes, and what a hostile program can and cannot do."""
 
+import os
 import resource
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -151,6 +153,30 @@ def test_a_host_that_drops_a_call_breaks_it_off(host: Host, program: Program) ->
     host.drop(call)
     host.settle()
     assert [program.hear(), program.hear()] == [Accepted(0), None]
+
+
+def test_a_program_whose_call_was_dropped_takes_nobody_along_who_comes_as_it_dies(
+    running: Agent, host: Host, program: Program, join: Callable[[], Program]
+) -> None:
+    program.say(ASK)
+    call = host.next_asked()
+    call.reading = False
+    host.accept(call)
+    program.say(*[Data(0, 0, bytes(MAX_DATA))] * (WINDOW // MAX_DATA), Data(0, 0, b"held: the host reads no more"))
+    host.until(lambda: len(call.stdout) == WINDOW)
+    host.settle()
+    os.kill(running.process.pid, signal.SIGSTOP)  # so that it hears of all three at once
+    os.waitid(os.P_PID, running.process.pid, os.WSTOPPED | os.WNOWAIT)
+    host.drop(call)
+    host.step(0)
+    innocent = join()
+    program.socket.close()
+    os.kill(running.process.pid, signal.SIGCONT)
+    host.settle()
+    innocent.say(ASK)
+    host.accept(host.next_asked())
+    host.settle()
+    assert innocent.hear() == Accepted(0)
 
 
 def test_a_program_that_does_not_read_stalls_nobody_else(

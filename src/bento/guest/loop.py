@@ -1,7 +1,8 @@
 """One thread, one epoll: who waits for which file or moment, and nothing about what is said on it.
 
-A handler may be called although its file is not ready after all (a file closed by an earlier handler of the same
-round may have given its number to a new one), so every watched file is non-blocking and every handler bears that.
+Who forgets a file gets no event of it any more, and no other file gets one for it: within a round its number may have
+gone to a new one. That one is heard from the next round on. A handler may be called although its file is not ready
+after all (somebody read there meanwhile), so every watched file is non-blocking and every handler bears that.
 """
 
 import time
@@ -24,6 +25,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = epoll()
         self._handlers: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._forgotten: set[int] = set()
         self._moments: list[tuple[float, Callable[[], None]]] = []
         self._after: list[Callable[[], None]] = []
         self._running = True
@@ -37,9 +39,10 @@ class Loop:
         self._handlers[fd] = events, handler
 
     def forget(self, fd: int) -> None:
-        """Stop watching; no harm if nobody watched."""
+        """Stop watching, before it is closed; no harm if nobody watched."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Once, after so long."""
@@ -52,10 +55,10 @@ class Loop:
     def run(self) -> None:
         """Until `stop`."""
         while self._running:
+            self._forgotten.clear()
             for fd, events in self._epoll.poll(self._patience(), MAX_EVENTS):
-                watched = self._handlers.get(fd)
-                if watched is not None:
-                    watched[1](events)
+                if fd not in self._forgotten:
+                    self._handlers[fd][1](events)
             if self._moments:
                 self._come_due()
             after, self._after = self._after, []
