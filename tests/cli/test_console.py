@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bento.cli import console, terminal
-from bento.wire.admin import Failure, Fault, Request
+from bento.cli import console, launch, terminal
+from bento.wire.admin import Failure, Fault, Request, encode_failure
 from bento.wire.rpc import Data, Exit, Resize
 from tests.cli.conftest import At, Bento, Spawn
 from tests.cli.fake import FakeManager, Heard, say
@@ -69,6 +69,84 @@ def test_a_log_is_followed_where_it_grows_where_it_is_cut_and_where_it_is_replac
     assert child.stdout.readline() == b"new\n"
     child.send_signal(signal.SIGINT)
     assert child.wait() == 130
+
+
+def test_a_log_that_is_followed_ends_with_the_managers_sentence_once_the_domain_is_removed(
+    manager: FakeManager, log: Path, spawn: Spawn
+) -> None:
+    child = spawn("logs", "--follow", "work")
+    assert child.stdout
+    assert child.stdout.read(len(HARMLESS)) == HARMLESS.encode()
+    del manager.files["bento.vm.Log"]
+    manager.answers["bento.vm.Log"] = Failure(Fault.NOT_FOUND, "there is no domain called 'work'")
+    log.unlink()
+    assert child.communicate() == (b"", b"bento: there is no domain called 'work'\n")
+    assert child.returncode == 2
+
+
+@pytest.fixture
+def memory() -> Iterator[int]:
+    """A disposable's log, as the manager has it: it has no name in any directory, from the first."""
+    fd = os.memfd_create("console")
+    os.write(fd, HOSTILE)
+    yield fd
+    os.close(fd)
+
+
+def test_a_log_in_memory_is_followed_where_it_grows_and_where_it_is_replaced_and_to_its_last_words(
+    manager: FakeManager, memory: int, spawn: Spawn
+) -> None:
+    replaced = os.memfd_create("console")
+    given: list[int] = []
+
+    def opened(_: Request) -> int:
+        match len(given):
+            case 3:
+                os.write(memory, b"more\n")
+            case 5:
+                os.write(replaced, b"new\n")
+            case 8:
+                del manager.files["bento.vm.Log"]
+        now = memory if len(given) < 5 else replaced
+        given.append(os.open(f"/proc/self/fd/{now}", os.O_RDONLY))
+        return given[-1]
+
+    def gone(_: Request) -> bytes:
+        os.write(replaced, b"last words\n")
+        return encode_failure(Failure(Fault.NOT_FOUND, "there is no domain called 'disp1'"))
+
+    manager.files["bento.vm.Log"] = opened
+    manager.answers["bento.vm.Log"] = gone
+    child = spawn("logs", "--follow", "disp1")
+    shown, complaint = child.communicate()
+    for fd in (*given, replaced):
+        os.close(fd)
+    assert shown.decode() == f"{HARMLESS}more\nnew\nlast words\n"
+    assert complaint == b"bento: there is no domain called 'disp1'\n"
+    assert child.returncode == 2
+
+
+def test_who_follows_a_log_in_memory_does_not_start_a_manager_that_was_stopped(
+    manager: FakeManager,
+    memory: int,
+    home: Path,
+    bento: Bento,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(launch, "launch", started.append)
+
+    def opened(_: Request) -> int:
+        (home / "run" / "manager.sock").unlink()
+        return reading
+
+    reading = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY)
+    manager.files["bento.vm.Log"] = opened
+    assert bento("logs", "--follow", "disp1") == 3
+    os.close(reading)
+    assert capsys.readouterr() == (HARMLESS, "bento: the manager is not running\n")
+    assert started == []
 
 
 def test_a_console_carries_bytes_both_ways(manager: FakeManager, spawn: Spawn) -> None:

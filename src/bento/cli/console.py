@@ -11,12 +11,14 @@ import select
 import socket
 import sys
 import time
+from dataclasses import replace
 
 from bento.cli.exits import Code, Failed
 from bento.cli.harmless import Harmless, speaks_utf8
 from bento.cli.manager import Manager, request
 from bento.cli.render import say
 from bento.cli.terminal import raw
+from bento.wire.admin import Request
 
 LEAVE = b"\x1d"
 """Ctrl-], as with telnet and other consoles: the one key that does not go to the domain."""
@@ -92,24 +94,37 @@ def logs(words: argparse.Namespace, manager: Manager) -> int:
     asked = request("bento.vm.Log", words.domain)
     shown = Harmless(utf8=speaks_utf8(os.environ) or not sys.stdout.isatty())
     log = manager.open(asked)
+
+    def pass_on() -> None:
+        while untrusted := os.read(log, PIECE):
+            if words.raw:
+                sys.stdout.buffer.write(untrusted)
+            else:
+                sys.stdout.buffer.write(shown.feed(untrusted).encode())
+        sys.stdout.flush()
+
     try:
-        while True:
-            while untrusted := os.read(log, PIECE):
-                if words.raw:
-                    sys.stdout.buffer.write(untrusted)
-                else:
-                    sys.stdout.buffer.write(shown.feed(untrusted).encode())
-            sys.stdout.flush()
-            if not words.follow:
-                break
+        pass_on()
+        while words.follow:
             time.sleep(LOOK_AGAIN)
-            state = os.fstat(log)
-            if state.st_nlink == 0:  # a new file took its place
-                os.close(log)
-                log = manager.open(asked)
-            elif state.st_size < os.lseek(log, 0, os.SEEK_CUR):  # it was cut
-                os.lseek(log, 0, os.SEEK_SET)
+            try:
+                if os.fstat(log).st_nlink == 0:  # removed, or a disposable's, which has no name even while it is used
+                    _renew(log, replace(manager, launch=False), asked)
+                if os.fstat(log).st_size < os.lseek(log, 0, os.SEEK_CUR):  # it was cut
+                    os.lseek(log, 0, os.SEEK_SET)
+            finally:
+                pass_on()  # of a domain that is gone the last words
     finally:
         os.close(log)
     sys.stdout.buffer.write(shown.end().encode())
     return Code.DONE
+
+
+def _renew(log: int, manager: Manager, asked: Request) -> None:
+    """Put the file that the manager has now in the place of `log`, which stays as it is if it is that file."""
+    now = manager.open(asked)
+    try:
+        if not os.path.samestat(os.fstat(now), os.fstat(log)):
+            os.dup2(now, log, inheritable=False)
+    finally:
+        os.close(now)
