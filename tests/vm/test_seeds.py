@@ -57,19 +57,20 @@ def test_the_next_disposable_was_forked_ahead_and_is_like_no_other(web: Boxes) -
     told: list[list[str]] = []
     for _ in range(2):  # both have run a while before, from the same state on
         assert web.run("web", "true", disposable="yes").code == 0
-        wait_until(lambda: len(spares(web)) == USUAL, "machines for the next ones")
+        wait_until(lambda: len(spares(web)) >= USUAL, "machines for the next ones")
         waiting = [spare["pid"] for spare in spares(web)]
         assert "(web)" in web.do("top", "--once")
         names = [web.ask("admin.vm.CreateDisposable", "web") for _ in range(USUAL + 1)]
         web.do("start", *names)
-        assert [web.row(name)["pid"] in waiting for name in names] == [True] * USUAL + [False]
+        # The last one may be one, too: where that many were started at once before, as many are made.
+        assert all(web.row(name)["pid"] in waiting for name in names[:USUAL])
         told += [probe(web, name) for name in names]
         web.do("kill", *names)
     require_unlike(told)
 
 
 def test_one_forked_ahead_that_died_is_not_missed(web: Boxes) -> None:
-    wait_until(lambda: len(spares(web)) == USUAL, "machines for the next ones")
+    wait_until(lambda: len(spares(web)) >= USUAL, "machines for the next ones")
     name = web.ask("admin.vm.CreateDisposable", "web")
     (pid,) = [spare["pid"] for spare in spares(web) if spare["uuid"] == web.row(name)["uuid"]]
     end_process(pid)
