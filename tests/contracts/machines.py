@@ -22,7 +22,7 @@ from tests.vm.template import Template, built_template
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 240.0
 """Until a wait counts as a hang. A machine boots in 4 to 20 seconds, depending on who else computes."""
 
 MEMORY_BYTES = 400 << 20

@@ -39,7 +39,7 @@ from bento.wire.rpc import (
     Window,
 )
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds until a wait counts as a hang."""
 
 
@@ -165,8 +165,10 @@ class Host:
         self._say(Refused(call.number, code))
 
     def exit(self, call: Call, code: int) -> None:
-        """End an asked call once all its output is sent."""
-        self.until(lambda: not call.stdin)
+        """End an asked call once all its output is sent, or its caller takes no more."""
+        self.until(lambda: not call.stdin or call.dropped)
+        if call.dropped:
+            return
         for stream in (Stream.STDERR,) if call.closed else (Stream.STDOUT, Stream.STDERR):
             self._say(Eof(call.number, stream))
         self._say(Exit(call.number, code))

@@ -43,6 +43,9 @@ DAMAGED = "damaged"
 MUTE = "mute"
 """A template whose kernel starts a program that is no agent and says nothing."""
 
+ANSWERS = {"qrexec_timeout": str(round(PATIENCE))}
+"""For a guest to answer, or to listen as a seed, which is tried once: as long as anything here may take."""
+
 Said = subprocess.CompletedProcess[str]
 
 
@@ -51,6 +54,9 @@ class Boxes(Home):
 
     def bento(self, *words: str, stdin: bytes | str = b"", **environment: str) -> Said:
         """What a command says, and how it ends."""
+        if words[:1] == ("create",):  # what is given beside it comes later, and counts
+            more = [word for key, value in ANSWERS.items() for word in ("--property", f"{key}={value}")]
+            words = ("create", *more, *words[1:])
         done = subprocess.run(
             [sys.executable, "-m", "bento.cli", *words],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -206,6 +212,6 @@ def _record(store: SqliteStore, name: DomainName, slot: int, manifest: Manifest)
     version = TemplateVersion(
         name, 1, manifest.digest, manifest.size, time.time(), manifest.flavor, len(manifest.packages)
     )
-    record = DomainRecord(domain, slot=slot, base=1)
+    record = DomainRecord(domain, slot=slot, base=1, properties=ANSWERS)
     store.put(record, version=version)
     return record

@@ -27,7 +27,7 @@ from bento.wire.rpc import FROM_SERVER, MAX_DATA, Data, Eof, Exit, Stream
 from bento.wire.vmexec import encode_command
 
 TREE = Path(__file__).parents[3]
-PATIENCE = 120.0
+PATIENCE = 240.0
 FAKE = ("tests.host.manager.launcher",)
 QEMU = ("bento.host.manager",)
 
