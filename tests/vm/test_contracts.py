@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.boxes import Boxes
+from tests.vm.boxes import Boxes, wait_until
 
 pytestmark = pytest.mark.vm
 
@@ -15,10 +15,15 @@ HOSTILE_SERVER = r"printf '#!/bin/sh\nhead -c 40 >/dev/null\necho your files are
 HOSTILE_CALLER = r"printf '\005\0\0\0\377\377\377\377more than forty bytes of a file that is none' | "
 
 
-def last_cut(boxes: Boxes) -> dict[str, Any]:
+def cuts(boxes: Boxes) -> list[dict[str, Any]]:
     lines = boxes.do("audit", "show", "--json").splitlines()
-    cuts: list[dict[str, Any]] = [line for line in map(json.loads, lines) if line.get("verdict") == "cut"]
-    return cuts[-1]
+    return [line for line in map(json.loads, lines) if line.get("verdict") == "cut"]
+
+
+def next_cut(boxes: Boxes, before: int) -> dict[str, Any]:
+    """The one after those `before`: it goes another way than the exit code of who was cut."""
+    wait_until(lambda: len(cuts(boxes)) > before, "a record of what was cut")
+    return cuts(boxes)[before]
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def hostile(boxes: Boxes) -> Iterator[Boxes]:
 
 
 def test_a_hostile_service_is_cut_and_named_and_other_calls_go_on(hostile: Boxes) -> None:
+    before = len(cuts(hostile))
     with hostile.begin("run", "work", "--", "cat", stdin=-1, stdout=-1) as other:
         assert other.stdin
         assert other.stdout
@@ -45,7 +51,7 @@ def test_a_hostile_service_is_cut_and_named_and_other_calls_go_on(hostile: Boxes
         other.stdin.write(b"after\n")
         other.stdin.close()
         assert other.stdout.read() == b"after\n"
-    cut = last_cut(hostile)
+    cut = next_cut(hostile, before)
     assert (cut["source"], cut["service"], cut["chosen"]) == ("random", "qubes.Filecopy", "work")
     assert cut["reason"].startswith("work broke the contract of qubes.Filecopy: in state ")
     assert "the server said 1818846752 for zero of result" in cut["reason"]
@@ -53,9 +59,10 @@ def test_a_hostile_service_is_cut_and_named_and_other_calls_go_on(hostile: Boxes
 
 
 def test_a_hostile_caller_is_cut_before_the_service_sees_what_it_may_not(boxes: Boxes) -> None:
+    before = len(cuts(boxes))
     said = boxes.bento("run", "random", "--", "sh", "-c", f"{HOSTILE_CALLER} qrexec-client-vm work qubes.Filecopy")
     assert said.returncode == 125
-    cut = last_cut(boxes)
+    cut = next_cut(boxes, before)
     reason = "random broke the contract of qubes.Filecopy: in state copying the caller said 4294967295 for mode of"
     assert cut["reason"].startswith(reason)
     assert boxes.sh("random", "echo fine > fine; qvm-copy-to-vm work fine && echo copied") == "copied"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.host.manager.home import end_process
 from tests.vm.boxes import TEMPLATE, Boxes, wait_until
 from tests.vm.test_seeds import forked
 from tests.vm.unlike import probe, require_unlike
@@ -107,9 +108,9 @@ def test_a_manager_that_is_killed_in_the_middle_leaves_a_domain_that_starts(quic
     quick.do("shutdown", "--wait", ledger)
     with quick.begin("start", ledger) as starting:
         wait_until(lambda: bool(quick.running(uuid)), "a machine")
-        os.kill(quick.pid, 9)
+        end_process(quick.pid)
         starting.wait()
-    # `run` starts it, unless the manager was late to die.
+    # `run` starts it, unless it was up before the manager died.
     assert quick.sh(ledger, "cat ~/mine").split() == ["mine"]
     quick.do("shutdown", "--wait", ledger)
 

@@ -12,7 +12,7 @@ import pytest
 
 from bento.host.manager.spares import USUAL
 from tests.host.manager.home import Failed, Home, answer, end_process, new_home
-from tests.vm.boxes import TEMPLATE, Boxes, wait_until
+from tests.vm.boxes import TEMPLATE, Boxes, new_boxes, wait_until
 from tests.vm.furniture import furnish
 
 pytestmark = pytest.mark.vm
@@ -34,14 +34,14 @@ def stir(seed):
 
 
 @pytest.fixture(scope="module")
-def farm(new: Boxes) -> Iterator[Boxes]:
-    """The disposable template `farm` with its seed."""
-    with new.events() as events:
-        new.do("create", "farm", "--template", TEMPLATE, "--label", "red")
-        new.do("prefs", "farm", "template_for_dispvms", "True")
-        events.until("seed-made", "farm")
-    yield new
-    new.do("rm", "farm")
+def farm() -> Iterator[Boxes]:
+    """The disposable template `farm` with its seed, in a home where no AppVM starts: every machine is one of `farm`."""
+    with new_boxes() as boxes:
+        boxes.do("create", "farm", "--template", TEMPLATE, "--label", "red")
+        with boxes.events() as events:
+            boxes.do("prefs", "farm", "template_for_dispvms", "True")
+            events.until("seed-made", "farm")
+        yield boxes
 
 
 def seeds(home: Home) -> list[dict[str, Any]]:
@@ -203,6 +203,7 @@ def test_a_disk_that_is_full_while_a_seed_is_made_costs_the_seed_only() -> None:
         home.start_manager()
         within = Path(f"/proc/{home.pid}/root{home.path}/seeds")
         home.create("farm")
+        home.ask("admin.vm.property.Set", "farm", "qrexec_timeout", "240")
         home.ask("admin.vm.property.Set", "farm", "template_for_dispvms", "True")
         new_machine(home, set())
         filler = os.open(within / "filler", os.O_WRONLY | os.O_CREAT)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vm.boxes import TEMPLATE, Boxes
+from tests.vm.boxes import TEMPLATE, Boxes, wait_until
 
 pytestmark = pytest.mark.vm
 
@@ -137,7 +137,7 @@ def test_a_file_is_edited_in_a_disposable_that_is_gone_afterwards(keys: Boxes) -
         some, where, whom = keys.sh("random", "cat notes").split()
         assert (some, whom) == ("some", "random")
         assert where.startswith("disp")
-        assert where not in keys.ls()
+        wait_until(lambda: where not in keys.ls(), f"the end of {where}")
     finally:
         keys.do("prefs", "random", "default_dispvm", "--default")
         keys.do("rm", "once")
