@@ -83,13 +83,13 @@ def spawn(home: Path) -> Iterator[Spawn]:
 class Terminal:
     """A person's terminal with the command on it."""
 
-    def __init__(self, home: Path, *words: str, size: tuple[int, int] = (30, 90)) -> None:
+    def __init__(self, home: Path, *words: str, size: tuple[int, int] = (30, 90), program: str = PROGRAM) -> None:
         self.outer, self.inner = pty.openpty()
         self.resize(*size)
         self.before = termios.tcgetattr(self.inner)
         environment = dict(os.environ, PYTHONPATH=str(SOURCE), LANG="C.UTF-8", LC_ALL="C.UTF-8")
         self.child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *words],
+            [sys.executable, "-c", program, *words],
             stdin=self.inner,
             stdout=self.inner,
             stderr=self.inner,

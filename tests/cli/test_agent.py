@@ -29,7 +29,7 @@ from bento.wire.consent import (
     parse_answer,
 )
 from bento.wire.names import LabelName, ServiceArgument, ServiceName, TargetName
-from tests.cli.conftest import Bento, Spawn, Terminal
+from tests.cli.conftest import PROGRAM, Bento, Spawn, Terminal
 from tests.cli.fake import FakeManager
 
 RED = Party(TargetName("random"), LabelName("red"), 0xCC0000)
@@ -151,8 +151,8 @@ def asker(manager: FakeManager) -> Iterator[Asker]:
 class Person(Terminal):
     """A person at a terminal on which `bento agent` runs."""
 
-    def __init__(self, home: Path, *words: str) -> None:
-        super().__init__(home, "agent", *words)
+    def __init__(self, home: Path, program: str = PROGRAM) -> None:
+        super().__init__(home, "agent", program=program)
         self.seen = b""
 
     def sees(self, text: str) -> bytes:
@@ -171,7 +171,16 @@ class Person(Terminal):
 
 @pytest.fixture
 def person(asker: Asker, home: Path) -> Iterator[Person]:
-    made = Person(home)
+    yield from attending(Person(home))
+
+
+@pytest.fixture
+def slow_person(asker: Asker, home: Path) -> Iterator[Person]:
+    """One who has time to type before a question may be answered."""
+    yield from attending(Person(home, f"import bento.cli.agent; bento.cli.agent.ARM_SECONDS = 5.0; {PROGRAM}"))
+
+
+def attending(made: Person) -> Iterator[Person]:
     made.sees("you are asked here")
     yield made
     made.child.kill()
@@ -189,13 +198,13 @@ def test_a_person_reads_the_question_and_their_number_is_the_answer(asker: Asker
     person.sees("(allowed)")
 
 
-def test_what_was_typed_before_the_line_to_answer_on_is_no_answer(asker: Asker, person: Person) -> None:
-    person.type(b"1\n1\n1")
+def test_what_was_typed_before_the_line_to_answer_on_is_no_answer(asker: Asker, slow_person: Person) -> None:
+    slow_person.type(b"1\n1\n1")
     asker.tell(question())
-    person.sees("Enter alone is no.")
-    person.type(b"1\n1 session\n1")
-    person.sees("Your answer: ")
-    person.type(b"2\n")
+    slow_person.sees("Enter alone is no.")
+    slow_person.type(b"1\n1 session\n1")
+    slow_person.sees("Your answer: ")
+    slow_person.type(b"2\n")
     assert asker.answer() == Yes(TargetName("vault"))
     assert asker.answers.empty()
 

@@ -64,8 +64,9 @@ def test_a_log_is_followed_where_it_grows_where_it_is_cut_and_where_it_is_replac
     assert child.stdout.readline() == b"more\n"
     log.write_bytes(b"cut\n")
     assert child.stdout.readline() == b"cut\n"
-    log.unlink()
-    log.write_bytes(b"new\n")
+    new = log.with_name("new.log")
+    new.write_bytes(b"new\n")
+    new.rename(log)
     assert child.stdout.readline() == b"new\n"
     child.send_signal(signal.SIGINT)
     assert child.wait() == 130

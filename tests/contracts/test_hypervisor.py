@@ -20,7 +20,15 @@ import pytest
 from bento.host.model.errors import Unavailable
 from bento.host.model.machine import Disk, Image, MachineSpec, MachineState
 from bento.host.ports.hypervisor import Machine
-from tests.contracts.machines import VOLUME_BYTES, World, processes_naming, shell, until_left, world_of
+from tests.contracts.machines import (
+    PATIENCE_SECONDS,
+    VOLUME_BYTES,
+    World,
+    processes_naming,
+    shell,
+    until_left,
+    world_of,
+)
 from tests.guest.harness import Host
 
 
@@ -259,7 +267,8 @@ def test_wait_returns_when_somebody_else_kills_it(world: World) -> None:
     assert processes_naming(spec.uuid) == []
 
 
-def test_a_machine_that_is_just_ending_is_no_error(world: World) -> None:
+def test_a_machine_that_is_just_ending_is_no_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bento.host.drivers.qemu.machine.ENDING_SECONDS", PATIENCE_SECONDS)
     machine = started(world, world.spec())
     os.kill(machine.pid, signal.SIGTERM if world.kind == "qemu" else signal.SIGKILL)
     while world.run(machine.state()) is not MachineState.GONE:

@@ -334,7 +334,7 @@ def test_a_click_lets_a_real_call_proceed(screen: Screen) -> None:
         domains.install("work", "test.Where", "echo in work")
         domains.policy("test.Where * random @anyvm ask default_target=work\n")
         with (
-            desktop(screen, domains.environment()),
+            desktop(screen, {"BENTO_HOME": str(domains.path), "PYTHONPATH": str(SOURCE)}),
             attending(domains) as other,
             begin_call(domains, "random", "@default", "test.Where") as call,
         ):

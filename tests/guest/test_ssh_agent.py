@@ -78,7 +78,7 @@ def agents_below(sockets: str) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if words[0] == b"ssh-agent" and words[2].startswith(f"{sockets}/".encode()):
+        if words[0] == b"ssh-agent" and any(word.startswith(f"{sockets}/".encode()) for word in words[1:]):
             found.append(int(path.parent.name))
     return found
 

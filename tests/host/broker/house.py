@@ -47,6 +47,9 @@ TREE = Path(__file__).parents[3]
 DEADLINE = 60.0
 """Seconds after which a read gives up: the test has failed."""
 
+USUAL_BUFFER = 212_992
+"""Bytes that wait in a socket at most, whatever this host's default is: some tests want more to wait elsewhere."""
+
 
 M = TypeVar("M", bound=Message)
 
@@ -408,6 +411,8 @@ def open_message(
 def _pair(kind: socket.SocketKind = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     ours.settimeout(DEADLINE)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, USUAL_BUFFER // 2)  # socket(7): it is doubled
     return ours, theirs
 
 

@@ -195,7 +195,7 @@ def test_a_host_call_starts_its_target_unless_told_not_to(quiet: Home) -> None:
 def test_an_agent_that_died_with_a_greeting_read_is_greeted_again(quiet: Home) -> None:
     quiet.create("deaf")
     quiet.start("deaf")
-    quiet.ask("admin.vm.property.Set", "deaf", "qrexec_timeout", "1")
+    quiet.ask("admin.vm.property.Set", "deaf", "qrexec_timeout", "5")
     with Liar(quiet, "deaf") as liar:
         liar.hear_a_greeting_and_die()
         liar.answer()  # the next broker's greeting, which comes to its successor
