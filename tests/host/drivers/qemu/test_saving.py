@@ -122,11 +122,13 @@ def test_a_copy_that_nobody_waits_for_any_more_is_kept_for_the_next_or_closed(
         assert await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
         first.cancel()
         await asyncio.wait({first})
+        still = asyncio.all_tasks() - {asyncio.current_task()}
         if forgotten:
             hypervisor.forget(seed)
         go_on.set()
         second = await hypervisor._memory(seed)
         assert second == await hypervisor._memory(seed)
+        await asyncio.gather(*still)
 
     before = copies()
     asyncio.run(give_up())
