@@ -217,6 +217,30 @@ def test_a_box_has_not_ended_because_nobody_can_wait_for_it(monkeypatch: pytest.
         monkeypatch.undo()
 
 
+def test_a_box_is_killed_whoever_gives_that_up_and_whatever_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    uuid, refused = uuid4(), list[str]()
+
+    async def run_out(home: str, owners: set[int]) -> list[Box]:
+        if not refused:
+            refused.append(home)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return await find_boxes(home, owners)
+
+    async def give_up() -> None:
+        killing = asyncio.create_task(kill_boxes(HOME, HERE, uuid))
+        await asyncio.sleep(0)
+        killing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await killing
+
+    start(uuid)
+    with settled(uuid, f"work/{Mark(HOME, uuid)}".encode()) as box, monkeypatch.context() as short:
+        short.setattr(boxed, "AGAIN_SECONDS", 0)
+        short.setattr(boxed, "find_boxes", run_out)
+        asyncio.run(give_up())
+        assert (len(refused), box.has_ended()) == (1, True)
+
+
 def test_a_box_that_cannot_be_made_says_why() -> None:
     async def begin() -> None:
         argv = ["bwrap", "--no-such-option", "--info-fd"]

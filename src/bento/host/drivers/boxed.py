@@ -19,7 +19,7 @@ import shlex
 import signal
 import socket
 import weakref
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -34,7 +34,7 @@ LOOKS = 8
 """In a row for boxes, at most: who has taken one over could have its processes move without end."""
 
 AGAIN_SECONDS = 1.0
-"""Between two attempts to wait for a machine, where this process has too many open files for that."""
+"""Between two attempts to find a machine or to wait for it, where this process has too many open files for that."""
 
 BACKLOG = 8
 """Connections to a machine's socket that may wait; it takes one at a time."""
@@ -63,12 +63,7 @@ async def spawn(argv_for: Callable[[int], Sequence[str]], *, inherit: Iterable[i
     `argv_for(fd)` is a command that becomes bwrap with `--info-fd fd`. Raises `Unavailable` if it did not get so far,
     and then no process is left. A cancellation takes effect when that is known.
     """
-    making = asyncio.ensure_future(_spawn(argv_for, tuple(inherit), said))
-    try:
-        await asyncio.shield(making)
-    except asyncio.CancelledError:
-        await asyncio.wait([making])
-        raise
+    await _to_the_end(_spawn(argv_for, tuple(inherit), said))
 
 
 async def _spawn(argv_for: Callable[[int], Sequence[str]], inherit: tuple[int, ...], said: Said) -> None:
@@ -148,11 +143,23 @@ async def find_boxes(home: str, owners: Container[int]) -> list[Box]:
 
 
 async def kill_boxes(home: str, owners: Container[int], uuid: UUID) -> None:
-    """End whatever runs for one machine."""
+    """End whatever runs for one machine. A cancellation takes effect when that is done."""
+    await _to_the_end(_kill_boxes(home, owners, uuid))
+
+
+async def _kill_boxes(home: str, owners: Container[int], uuid: UUID) -> None:
     # A box may start its machine while we look: look again until nothing is left.
-    while boxes := [box for box in await find_boxes(home, owners) if box.uuid == uuid]:
+    while boxes := [box for box in await _found(home, owners) if box.uuid == uuid]:
         for box in boxes:
             await box.kill()
+
+
+async def _found(home: str, owners: Container[int]) -> list[Box]:
+    while True:
+        try:
+            return await find_boxes(home, owners)
+        except OSError:  # no number is left; that passes
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 def listen(path: Path) -> socket.socket:
@@ -327,6 +334,16 @@ async def _ended(pidfd: int) -> None:
             return await _readable(pidfd)
         except OSError:  # no number is left, or the kernel watches no more files; that passes
             await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _to_the_end(work: Coroutine[object, object, None]) -> None:
+    """A cancellation takes effect when it is done."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
