@@ -18,7 +18,9 @@ from bento.host.drivers import boxed
 from bento.host.drivers.boxed import Box, Mark, find_boxes, kill_boxes, read_mark, spawn
 from bento.host.model.errors import Unavailable
 
-HOME = "00c0ffee"
+HOME = f"{os.getpid():08x}"
+"""Of this run alone: another one of the same account finds none of its boxes."""
+
 HERE = {os.getuid()}
 
 
