@@ -478,6 +478,52 @@ def test_there_are_so_many_and_no_more(world: World) -> None:
     asyncio.run(story())
 
 
+def test_where_there_is_room_for_one_that_one_stays(world: World) -> None:
+    async def story() -> None:
+        launch = world.launch
+
+        async def launch_the_first(spec: MachineSpec) -> Machine:
+            world.fails = bool(world.made)
+            return await launch(spec)
+
+        world.spares._hypervisor.launch = launch_the_first  # type: ignore[method-assign,assignment]  # a pretended one
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        await world.look()
+        assert world.bases() == ["a"]
+        assert not world.made[0].ended.is_set()
+        world.spares._hypervisor.launch = launch  # type: ignore[method-assign,assignment]  # a pretended one
+        world.fails = False
+        await world.look()
+        assert world.bases() == ["a"], "not tried again and again"
+        world.spares.expect(DomainName("a"))
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["a"] * USUAL
+
+    asyncio.run(story())
+
+
+def test_none_gives_way_to_one_that_is_not_made(world: World) -> None:
+    async def story() -> None:
+        for name in "ab":
+            world.spares.expect(DomainName(name))
+            world.now += 1
+        await world.look(later=SETTLE_SECONDS)
+        world.room = False
+        world.spares.expect(DomainName("c"))
+        await world.look()
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["b", "a", "b"]
+        world.room = True
+        world.spares.expect(DomainName("c"))
+        await world.look()
+        assert world.bases() == ["b", "a", "b"], "not before it is quiet"
+        await world.look(later=SETTLE_SECONDS)
+        assert world.bases() == ["b", "a", "c"]
+
+    asyncio.run(story())
+
+
 def test_it_is_claimed_once_and_adopted_once(world: World) -> None:
     async def story() -> None:
         world.spares.expect(DomainName("a"))

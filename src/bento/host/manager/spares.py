@@ -13,8 +13,8 @@ two thirds of a start. Then it is stopped, as nobody as its seed. With KVM it ha
 A spare is a machine that is no domain's. A new disposable is given its uuid and slot (*claimed*), and its start takes
 the machine only if that is, word for word, the one it would launch itself: so a spare of a seed, a size or a template
 of before is never used. What only saves time is given back first: when memory runs short, when a start finds no room,
-when its seed is no more, when nobody used it for ten minutes, and with the manager. One that a killed manager leaves
-belongs to nobody, and is ended at recovery.
+when its seed is no more, when nobody used it for ten minutes, and with the manager; a template's second one also for
+the first of another. One that a killed manager leaves belongs to nobody, and is ended at recovery.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Spare:
 
 @dataclass(slots=True)
 class Use:
-    """Of a base's seed by disposables. `last`: seconds of the clock. `together`: the most that started at once."""
+    """Of a base's seed by disposables. `last`: seconds of the clock. `together`: so many spares it is to have."""
 
     last: float = 0.0
     together: int = USUAL
@@ -145,7 +145,8 @@ class Spares:
         """
         use = self._used.setdefault(self._inventory.get(base).domain.uuid, Use())
         use.last = self._disturbed = self._clock()
-        use.together = max(use.together, sum(1 for record in self._starting() if record.domain.template == base))
+        at_once = sum(1 for record in self._starting() if record.domain.template == base)
+        use.together = max(use.together, at_once, USUAL)
 
     # How one is used.
 
@@ -195,11 +196,9 @@ class Spares:
         for spare in self.waiting():
             if reason := self._fault(spare, bases):
                 await self._drop(spare, reason)
-        missing, surplus = self._balance(bases)
-        for spare in surplus:
-            await self._drop(spare, "another template's disposables were used since")
+        missing, _ = self._balance(bases)
         for base in missing:
-            if base.domain.uuid not in self._used:
+            if base not in self._balance(bases)[0]:
                 continue  # the one before could not be made
             if left := self._until_quiet():
                 return left
@@ -272,10 +271,19 @@ class Spares:
         try:
             seed = await self._seeds.of_disposables(base)
             if seed and self._leaves_room(base):
+                await self._give_way()
                 await self._make(base, seed)
         except (BentoError, OSError) as error:
-            self._used.pop(base.domain.uuid, None)  # tried again after the next disposable, which goes without
+            # Tried again after the next disposable, which goes without or takes one that could be made.
+            unclaimed = sum(1 for spare in self.waiting() if spare.base == base.name and not spare.claimed)
+            self._used[base.domain.uuid].together = unclaimed
             log.warning("no disposable of %s was forked ahead: %s", base.name, error)
+
+    async def _give_way(self) -> None:
+        """Have room for one more."""
+        _, surplus = self._balance(self._bases())
+        if surplus and len(self._waiting) >= MOST:
+            await self._drop(surplus[0], "another template's disposables were used since")
 
     async def _make(self, base: DomainRecord, seed: Seed) -> None:
         """The first half of a start; the second is a disposable's."""
