@@ -18,7 +18,6 @@ from bento.cli.harmless import Harmless, speaks_utf8
 from bento.cli.manager import Manager, request
 from bento.cli.render import say
 from bento.cli.terminal import raw
-from bento.wire.admin import Request
 
 LEAVE = b"\x1d"
 """Ctrl-], as with telnet and other consoles: the one key that does not go to the domain."""
@@ -109,7 +108,9 @@ def logs(words: argparse.Namespace, manager: Manager) -> int:
             time.sleep(LOOK_AGAIN)
             try:
                 if os.fstat(log).st_nlink == 0:  # removed, or a disposable's, which has no name even while it is used
-                    _renew(log, replace(manager, launch=False), asked)
+                    now = replace(manager, launch=False).open(asked)
+                    pass_on()  # to the end, if it is not the one that the manager has now
+                    _renew(log, now)
                 if os.fstat(log).st_size < os.lseek(log, 0, os.SEEK_CUR):  # it was cut
                     os.lseek(log, 0, os.SEEK_SET)
             finally:
@@ -120,9 +121,8 @@ def logs(words: argparse.Namespace, manager: Manager) -> int:
     return Code.DONE
 
 
-def _renew(log: int, manager: Manager, asked: Request) -> None:
-    """Put the file that the manager has now in the place of `log`, which stays as it is if it is that file."""
-    now = manager.open(asked)
+def _renew(log: int, now: int) -> None:
+    """Put `now`, which is closed, in the place of `log`, which stays as it is if it is that file."""
     try:
         if not os.path.samestat(os.fstat(now), os.fstat(log)):
             os.dup2(now, log, inheritable=False)

@@ -105,9 +105,11 @@ def test_cancelling_ends_a_program_that_has_said_more_than_anybody_heard(tmp_pat
     much = 1 << 18
     script = f"""
 import fcntl, os, signal, sys
+told = open(sys.argv[1], "w")
 fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, {much})
 os.write(1, bytes({much}))
-open(sys.argv[1], "w").write("said")
+told.write("said")
+told.close()
 signal.pause()
 """
 

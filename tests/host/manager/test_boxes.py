@@ -46,7 +46,7 @@ def test_a_box_that_says_too_much_ends_like_any_other(tmp_path: Path) -> None:
     program.touch()
 
     async def call() -> tuple[Blame, str]:
-        boxes = Boxes(lambda _: ["sh", "-c", "yes spam | head -c 1000000 >&2"])
+        boxes = Boxes(lambda _: ["sh", "-c", "head -c 1 >/dev/null; yes spam | head -c 1000000 >&2"])
         leg, other = socket.socketpair()
         with leg, other:
             async with asyncio.timeout(TOO_LONG):

@@ -155,10 +155,14 @@ async def _kill_boxes(home: str, owners: Container[int], uuid: UUID) -> None:
 
 
 async def _found(home: str, owners: Container[int]) -> list[Box]:
+    short = False
     while True:
         try:
             return await find_boxes(home, owners)
-        except OSError:  # no number is left; that passes
+        except (OSError, RuntimeError) as error:  # no file number is left, or no thread; that passes
+            if not short:
+                log.warning("machines cannot be looked for, which is tried again: %s", error)
+            short = True
             await asyncio.sleep(AGAIN_SECONDS)
 
 

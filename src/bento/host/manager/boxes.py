@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bento.host.disk.said import Said
-from bento.host.manager.children import complaint, kill
+from bento.host.manager.children import Child
 from bento.host.model.errors import Unavailable
 from bento.wire.control import FROM_BROKER, MAX_PACKET, Blame, Open, Over, decode_packet, encode_packet
 from bento.wire.errors import WireError
@@ -45,10 +44,9 @@ class File:
 
 
 class Box:
-    def __init__(self, file: File, process: asyncio.subprocess.Process, said: Said, control: socket.socket) -> None:
+    def __init__(self, file: File, child: Child, control: socket.socket) -> None:
         self.file = file
-        self._process = process
-        self._said = said
+        self._child = child
         self._control = control
         self.ended = asyncio.create_task(self._end())
         """With who is to blame for how the call did, and why; a service that was taken over has a say in that."""
@@ -58,17 +56,16 @@ class Box:
         socket.send_fds(self._control, [encode_packet(call)], [leg.fileno()])
 
     def kill(self) -> None:
-        """All that is in it goes along."""
-        kill(self._process)
+        self._child.kill()
 
     async def _end(self) -> tuple[Blame, str]:
         with self._control:
-            await self._process.wait()
+            await self._child.wait()
             with contextlib.suppress(OSError, WireError):  # it said nothing, or nothing that counts
                 match decode_packet(FROM_BROKER, self._control.recv(MAX_PACKET, socket.MSG_DONTWAIT)):
                     case Over(blame=blame, sentence=sentence):
                         return Blame(blame), sentence
-        words = complaint(self._said)
+        words = self._child.complaint()
         return Blame.SERVER if words else Blame.NOBODY, words
 
 
@@ -137,22 +134,15 @@ class Boxes:
                 self._lately = deque((other for other in self._lately if other != program), SPARES)
 
     async def _make(self, file: File) -> Box:
-        said = Said()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._argv(file.program),
-                    stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=said.fd,
-                    start_new_session=True,
-                )
+                child = await Child.start(self._argv(file.program), stdin=theirs.fileno())
             except BaseException:
                 ours.close()
                 raise
         ours.setblocking(False)
-        box = Box(file, process, said, ours)
+        box = Box(file, child, ours)
         self._all.add(box)
         box.ended.add_done_callback(lambda _: self._all.discard(box))
         return box

@@ -9,8 +9,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from bento.host.disk.said import Said
-from bento.host.manager.children import complaint, kill
+from bento.host.manager.children import Child
 from bento.host.manager.hangups import hung_up
 from bento.host.model.errors import Unavailable
 from bento.wire.sealing import Failure
@@ -42,9 +41,8 @@ class Passage:
     `its_end` is that pipe's other end, which shows whether the machine still holds its own.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, said: Said, stream: int, its_end: int) -> None:
-        self._process = process
-        self._said = said
+    def __init__(self, child: Child, stream: int, its_end: int) -> None:
+        self._child = child
         self.stream = stream
         self._its_end = its_end
 
@@ -81,8 +79,8 @@ class Passage:
     async def end(self) -> None:
         self.hang_up()
         self._drop()
-        kill(self._process)
-        await self._process.wait()
+        self._child.kill()
+        await self._child.wait()
 
     def _drop(self) -> None:
         if self._its_end >= 0:
@@ -95,9 +93,9 @@ class Passage:
             await hung_up(self._its_end)
 
     async def _ended(self) -> None:
-        code = await self._process.wait()
+        code = await self._child.wait()
         self._drop()  # held by nobody else now: the machine learns that nothing more comes
-        words = complaint(self._said)
+        words = self._child.complaint()
         match code:
             case 0:
                 return
@@ -119,32 +117,24 @@ async def passage(
 
     The image's position is shared with the process: it tells how far that is.
     """
-    said = Said()
     read, write = os.pipe2(os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # an account's pipes may take so much (pipe(7)); a small one is only slower
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
     theirs, ours = (read, write) if way == "seal" else (write, read)
     files = (image, theirs, *disks)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv([way, *map(str, files)], bound),
-            pass_fds=files,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=said.fd,
-            start_new_session=True,
-        )
+        child = await Child.start(argv([way, *map(str, files)], bound), stdin=asyncio.subprocess.PIPE, pass_fds=files)
     except BaseException as error:
         os.close(ours)
         os.close(theirs)
         if isinstance(error, OSError):
             raise Unavailable(f"no box can be made ({error.strerror}); run 'bento doctor'") from error
         raise
-    under_way = Passage(process, said, ours, theirs)
+    under_way = Passage(child, ours, theirs)
     try:
-        assert process.stdin
-        process.stdin.write(key)
-        process.stdin.close()
+        assert child.stdin
+        child.stdin.write(key)
+        child.stdin.close()
         yield under_way
     finally:
         await under_way.end()

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
 import socket
 import struct
 from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 
+from bento.host.manager.hangups import hung_up
 from bento.host.manager.methods import METHODS, is_about_a_domain
 from bento.host.manager.methods.kinds import File, Manager, Reply, Stream
 from bento.host.model.domain import ADMIN, PowerState
@@ -148,7 +148,7 @@ async def _stream(client: socket.socket, request: Request, events: AsyncGenerato
 
 async def _while_there(client: socket.socket, work: Coroutine[None, None, None]) -> None:
     """End `work` when the client hangs up: it may have nothing to send that would find out."""
-    working, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(client))
+    working, gone = asyncio.create_task(work), asyncio.create_task(hung_up(client))
     try:
         await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -157,19 +157,6 @@ async def _while_there(client: socket.socket, work: Coroutine[None, None, None])
         await asyncio.wait({working, gone})
     if not working.cancelled():
         working.result()
-
-
-async def _hung_up(client: socket.socket) -> None:
-    """Return when the client has closed its end. That it shut down writing, and so reads as ended, is no hang-up."""
-    loop = asyncio.get_running_loop()
-    with select.epoll() as hang_ups:
-        hang_ups.register(client, 0)  # nothing but EPOLLHUP and EPOLLERR, which are always reported
-        ready = asyncio.Event()
-        loop.add_reader(hang_ups.fileno(), ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(hang_ups.fileno())
 
 
 async def _read(client: socket.socket) -> bytes:
