@@ -42,15 +42,13 @@ ALIVE = int(os.environ.get("BENTO_BENCH_ALIVE", "100"))
 IDLE_SECONDS = 15
 EMULATED = ("bench.emulated",)
 TEMPLATE, BASE, COLD = "debian-12", "base", "cold"
-WORK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bento-bench"
 MIB = 1 << 20
 
 
 def main() -> int:
-    WORK.mkdir(parents=True, exist_ok=True)
     with home(EMULATED) as emulated:
         report("disposable", Accelerator.TCG, list(rows(emulated)))
-    if asyncio.run(choose_accelerator(WORK)) is Accelerator.KVM:
+    if asyncio.run(choose_accelerator()) is Accelerator.KVM:
         with home(QEMU) as on_kvm:
             report("disposable-kvm", Accelerator.KVM, list(rows(on_kvm)))
     return 0

@@ -8,10 +8,9 @@ Beside times by the clock stand the processors' (user and system, all processes 
 that does other things meanwhile stretches the former and hardly the latter.
 """
 
-import json
+import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Any
 from bench import caller, policy
 from bench.domains import DOM0, SERVER, Domains, interpreter, loopback, machines
 from bench.report import Row, report
+from bench.start import choose_accelerator
 from bento.wire.rpc import MAX_DATA
 
 CALLS = int(os.environ.get("BENTO_BENCH_CALLS", "1000"))
@@ -82,7 +82,8 @@ def main() -> int:
     if os.environ.get("BENTO_BENCH_VM") != "no":
         with machines() as domains:
             rows = [row for path, measure in paths(domains).items() for row in one_path_of_machines(path, measure)]
-        report("rpc", accelerator(), rows)
+        # At the end, so that its probe disturbs no figure.
+        report("rpc", asyncio.run(choose_accelerator()), rows)
     return 0
 
 
@@ -204,13 +205,6 @@ def compared(row: Row, what: str, path: str) -> Row:
     return replace(
         row, reference=best, reference_name=f"the field: {medians}", ratio=ratio, target=TARGETS.get((what, path))
     )
-
-
-def accelerator() -> str:
-    """As `bento doctor` has it; asked at the end, so that its probe disturbs no figure."""
-    said = subprocess.run([sys.executable, "-m", "bento.cli", "doctor", "--json"], stdout=subprocess.PIPE, check=True)
-    findings = {finding["key"]: finding for finding in json.loads(said.stdout)}
-    return "kvm" if findings["kvm"]["status"] == "ok" else "tcg"
 
 
 if __name__ == "__main__":

@@ -33,26 +33,26 @@ ROUNDS = int(os.environ.get("BENTO_BENCH_ROUNDS", "5"))
 MEMORY = 400 << 20
 IDLE_SECONDS = 60
 FLAVORS = {"bento": "minimal", "stock": "stock-peer"}
+WORK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bento-bench"
 
 
 async def main() -> int:
-    work = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bento-bench"
-    work.mkdir(parents=True, exist_ok=True)
-    templates = {way: await template(work, flavor) for way, flavor in FLAVORS.items()}
-    accelerator = await choose_accelerator(work)
+    WORK.mkdir(parents=True, exist_ok=True)
+    templates = {way: await template(WORK, flavor) for way, flavor in FLAVORS.items()}
+    accelerator = await choose_accelerator()
     hypervisor = QemuHypervisor(secrets.token_hex(8), accelerator)
     seconds: dict[str, list[float]] = {way: [] for way in FLAVORS}
-    volumes = {way: await private_volume(work, way) for way in FLAVORS}
+    volumes = {way: await private_volume(WORK, way) for way in FLAVORS}
     for turn in range(ROUNDS + 1):
         for way, directory in templates.items():
-            took, machine = await boot(hypervisor, work, directory, volumes[way])
+            took, machine = await boot(hypervisor, WORK, directory, volumes[way])
             await machine.kill()
             print(
                 f"  {way:6} {took:6.2f} s{'  (not counted: the first fills caches)' if turn == 0 else ''}", flush=True
             )
             if turn:
                 seconds[way].append(took)
-    memory = await idle_memory(hypervisor, work, templates["bento"], volumes["bento"])
+    memory = await idle_memory(hypervisor, WORK, templates["bento"], volumes["bento"])
     peer = "the same kernel and packages booted with the distribution's initramfs and systemd"
     rows = timed("cold AppVM, spawn to the agent's answer", "s", seconds["bento"], seconds["stock"], peer)
     rows += [
@@ -86,8 +86,9 @@ async def template(work: Path, flavor: str) -> Path:
     return directory
 
 
-async def choose_accelerator(work: Path) -> Accelerator:
-    verdict = await kvm.probe(work, await software.read_qemu_version() or "none")
+async def choose_accelerator() -> Accelerator:
+    WORK.mkdir(parents=True, exist_ok=True)
+    verdict = await kvm.probe(WORK, await software.read_qemu_version() or "none")
     return Accelerator.KVM if verdict.usable else Accelerator.TCG
 
 
