@@ -19,7 +19,7 @@ channels.py    the channel to each of those: a broker attached, replaced, waited
 brokers.py     the nursery and the brokers, as the manager sees them
 calls.py       what a broker asks: policy, then two legs
 consent.py, grants.py   what the person is asked, and what was allowed for longer than once
-services.py, boxes.py   calls of the admin domain's services, each in a box; children.py ends such processes
+services.py, boxes.py   calls of the admin domain's services, each in a box; children.py starts and ends such processes
 policy.py      the person's policy files, read again when they change
 errand.py      one of Bento's own commands in a guest, for its exit code
 templates.py   building, committing and forgetting template versions
