@@ -7,7 +7,7 @@ from tests.vm.boxes import Boxes
 
 PROBE = """\
 import os, random, socket, time
-for name in ("random/uuid", "random/boot_id", "hostname"):
+for name in ("hostname", "random/uuid", "random/boot_id"):
     print(open("/proc/sys/kernel/" + name).read().strip())
 print(open("/etc/machine-id").read().strip())
 print(open("/var/lib/dbus/machine-id").read().strip() if os.path.exists("/var/lib/dbus/machine-id") else os.urandom(8))
@@ -30,16 +30,17 @@ def sequence(port):
 for _ in range(2):
     print(*(number for port in (4711, 4721, 4731, 4741) for number in sequence(port)))
 """
-"""Prints, a line each, what must differ between any two machines; and twice, of four connections with addresses and
-ports that are the same everywhere, the first sequence number without the clock's part, and how far that may be off."""
+"""Prints, a line each, its hostname; what must differ between any two machines; and twice, of four connections with
+addresses and ports that are the same everywhere, the first sequence number without the clock's part, and how far that
+may be off."""
 
 
 def probe(boxes: Boxes, name: str) -> list[str]:
     """What a domain prints of itself."""
     probed = boxes.run(name, "python3", "-", stdin=PROBE.encode(), user="root")
     assert probed.code == 0, probed.stderr
-    told = probed.stdout.decode().splitlines()
-    assert told[2] == name
+    hostname, *told = probed.stdout.decode().splitlines()
+    assert hostname == name  # which is another's, too, when it is gone
     return told
 
 
