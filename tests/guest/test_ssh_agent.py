@@ -252,6 +252,15 @@ def test_a_call_that_is_refused_is_told(vault: Vault) -> None:
     assert "qubes-ssh-agent: The call was refused.\n" in stderr
 
 
+def test_a_program_that_is_refused_may_still_ask(vault: Vault) -> None:
+    """ssh-add asks in two pieces, and would die of SIGPIPE between them."""
+    script = "import os, socket; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['SSH_AUTH_SOCK'])"
+    script += "; assert s.recv(1) == b''; s.sendall(b'who '); s.sendall(b'is there')"
+    process = vault.pair.type("qubes_ssh_agent", "--", "/usr/bin/python3", "-c", script)
+    vault.pair.refuse(126)
+    assert ended(process) == (0, "qubes-ssh-agent: The call was refused.\n")
+
+
 @pytest.mark.parametrize("words", [["-x"], ["vault", "another"], ["--agent"], ["-a"], ["--agent=x", "vault", "--what"]])
 def test_a_wrong_command_line_is_answered_with_the_usage(tmp_path: Path, words: list[str]) -> None:
     code, stderr = ended(type_command(tmp_path, "qubes_ssh_agent", *words))

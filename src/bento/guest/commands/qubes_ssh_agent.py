@@ -138,6 +138,10 @@ def converse(connection: socket.socket, options: Options) -> None:
         call.wait()
     except NoCall as refused:
         print(f"{COMMANDS[0]}: {refused}", file=sys.stderr)
+        # What it still asks is taken: a program whose question nobody takes dies of SIGPIPE, without a word.
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(MAX_DATA):
+            pass
         return
     threading.Thread(target=feed, args=(connection, call), daemon=True).start()
     for message in call.messages():
