@@ -62,7 +62,7 @@ class Child:
         kill(self._process)
 
     async def wait(self) -> int:
-        """Its exit code, when nothing that was in its box is left.
+        """Its exit code, when nothing that was in its box is left, unless it is just closing its files.
 
         What is inside hears of a kill by bwrap's end only, and then may have to finish a write.
         """
