@@ -4,6 +4,9 @@ import asyncio
 import os
 import signal
 
+import pytest
+
+from bento.host.manager import children
 from bento.host.manager.children import Child, kill
 
 
@@ -23,6 +26,19 @@ def test_what_a_killed_process_had_begun_goes_with_it() -> None:
 
     assert asyncio.run(begin_and_kill()) == b"begun\n", "and then the end: nobody has the pipe any more"
     os.close(read)
+
+
+def test_what_nothing_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LEFT_SECONDS", 0.0)
+
+    async def outlived() -> int:
+        child = await Child.start(["sh", "-c", "exec 3<&0; cat <&3 & exec true"], stdin=theirs)
+        return await child.wait()
+
+    theirs, ours = os.pipe()  # `cat` ends when this does
+    assert asyncio.run(outlived()) == 0
+    os.close(theirs)
+    os.close(ours)
 
 
 def test_a_child_has_not_ended_while_somebody_in_its_box_is_left() -> None:

@@ -15,6 +15,9 @@ from bento.wire.names import ascii_only
 MAX_COMPLAINT = 500
 """Characters of what it says."""
 
+LEFT_SECONDS = 5.0
+"""How long what is in a box is waited for when bwrap has ended."""
+
 
 def kill(process: Process) -> None:
     """End it, started in a session of its own, and all that is in its box; nothing if it has ended.
@@ -67,7 +70,10 @@ class Child:
         What is inside hears of a kill by bwrap's end only, and then may have to finish a write.
         """
         code = await self._process.wait()
-        await hung_up(self._left)
+        # A bwrap that was killed while it made the box may leave a process inside that nothing ends.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEFT_SECONDS):
+                await hung_up(self._left)
         return code
 
     def complaint(self) -> str:
