@@ -15,8 +15,8 @@ sys.path.insert(0, str(TREE / "src"))
 
 from bento.wire import admin, channel, consent, contract, control, frames, rpc  # noqa: E402  # found by the line above
 from bento.wire.layout import Blob, Message, Number, Rest, Sender, Text  # noqa: E402
-from bento.wire.names import Name  # noqa: E402
-from bento.wire.rpc import Stream  # noqa: E402
+from bento.wire.names import Name  # noqa: E402  # likewise
+from bento.wire.rpc import Stream  # noqa: E402  # likewise
 
 
 def page() -> str:
